@@ -1,0 +1,7 @@
+"""`python -m vitref` is `vitref`."""
+
+import sys
+
+from vitref.cli import main
+
+sys.exit(main())

@@ -1,0 +1,26 @@
+"""The MLP of a block: two linear layers with a GELU between them.
+
+    x  ->  fc1  ->  act  ->  fc2
+
+Shapes: x and the result (N, T, D); between fc1 and fc2 (N, T, mlp_width).
+Source: arXiv:2010.11929, section 3.1; timm/layers/mlp.py.
+"""
+
+from vitref.array import Array
+from vitref.components import gelu, linear
+from vitref.run import Trace
+
+FORMS = {"gelu": "erf", "gelu_tanh": "tanh"}
+"""Config.activation -> the form of `gelu`."""
+
+
+def forward(t: Trace, x: Array, *, activation: str) -> Array:
+    x = t.step("fc1", linear, x)
+    x = t.step("act", gelu, x, form=FORMS[activation])
+    return t.step("fc2", linear, x)
+
+
+def backward(t: Trace, dy: Array, *, activation: str) -> Array:
+    dy = t.undo("fc2", dy)
+    dy = t.undo("act", dy)
+    return t.undo("fc1", dy)

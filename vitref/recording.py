@@ -1,0 +1,61 @@
+"""Recording: what `vitref.trace` returns, and the file it writes."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from vitref.array import HostArray
+from vitref.weights.files import save_tensors
+
+FORMAT = "vitref trace 1"
+
+
+class Recording(Mapping[str, HostArray]):
+    """Taps of one pass: an ordered mapping from tap to NumPy array, and what made them.
+
+    Keys are paths ("blocks.0.attn.softmax"), cotangents ("blocks.0.attn.softmax:dy") and parameter
+    gradients ("blocks.0.attn.qkv.weight:grad"), in the order in which they were computed. Taps that
+    name the same value ("blocks.0" and "blocks.0.add2") share one array.
+
+    ran      step -> "kernel", "reference", or "reference (why the kernel was not used)"
+    inputs   "image", and "labels" or "cotangent.PATH": the arrays that the pass was given
+    about    plain values for JSON: versions, backend, dtype, Config, preprocessing, weights (sha256),
+             where each value came from, the loss, the order of the taps
+    """
+
+    def __init__(
+        self,
+        taps: Mapping[str, HostArray],
+        *,
+        ran: Mapping[str, str],
+        inputs: Mapping[str, HostArray],
+        about: Mapping[str, Any],
+    ) -> None:
+        self._taps = dict(taps)
+        self.ran = dict(ran)
+        self.inputs = dict(inputs)
+        self.about = {"format": FORMAT, **about, "order": list(self._taps), "inputs": list(self.inputs)}
+
+    def __getitem__(self, tap: str) -> HostArray:
+        return self._taps[tap]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._taps)
+
+    def __len__(self) -> int:
+        return len(self._taps)
+
+    def __repr__(self) -> str:
+        return f"Recording({len(self)} taps, {self.about['dtype']}, {self.about['backend']})"
+
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file: the taps under their names, the inputs as `input.NAME`.
+
+        Its metadata has one key, `trace`: `about` and `ran` as JSON; safetensors does not keep the
+        order of tensors, `order` there does. The file is written whole or not at all. Raises
+        CheckpointError when it cannot be written.
+        """
+        inputs = {f"input.{name}": array for name, array in self.inputs.items()}
+        metadata = {"trace": json.dumps({**self.about, "ran": self.ran}, sort_keys=True)}
+        save_tensors(Path(path), {**self._taps, **inputs}, metadata)
