@@ -24,7 +24,7 @@ LAYERS: dict[str, set[str]] = {
     "vitref.graph": {"vitref.array", "vitref.components", "vitref.run"},
     "vitref.backends": BACKENDS | {"vitref.array", "vitref.errors", "numpy"},
     "vitref.backends.interface": {"vitref.array"},
-    "vitref.weights": FACTS | {"vitref.backends", "numpy", "ml_dtypes", "safetensors"},  # for Weights.to
+    "vitref.weights": FACTS | BACKENDS | {"numpy", "ml_dtypes", "safetensors"},  # backends: for Weights.to
     "vitref.images": FACTS | {"numpy", "PIL"},
     "vitref.testing": REFERENCE | {"vitref.backends.interface", "numpy", "hypothesis", "pytest"},
     "vitref.recording": FACTS | {"vitref.weights", "numpy"},

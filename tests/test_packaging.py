@@ -138,6 +138,11 @@ def test_folder_is_not_importable_a_second_time_from_the_wheel(name: str, instal
 
 
 def test_demo_runs_from_the_wheel_in_another_folder(installed: Path, tmp_path: Path) -> None:
-    command = installed / "bin" / "vitref"
-    assert run(command, "demo", cwd=tmp_path, PYTHONPATH=str(installed))
-    assert list(tmp_path.iterdir()) == [], "the demo leaves files behind"
+    without_extras, elsewhere = tmp_path / "without_extras", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    without_extras.mkdir()
+    hide = "import sys\nsys.modules.update(dict.fromkeys(['hypothesis', 'pytest', 'sklearn']))\n"
+    (without_extras / "sitecustomize.py").write_text(hide, encoding="utf-8")
+    path = os.pathsep.join([str(without_extras), str(installed)])
+    assert run(installed / "bin" / "vitref", "demo", cwd=elsewhere, PYTHONPATH=path)
+    assert list(elsewhere.iterdir()) == [], "the demo leaves files behind"

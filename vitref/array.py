@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import scipy.special
+import scipy.special  # type: ignore[import-untyped]
 
 Array: TypeAlias = Any
 """An array of the backend's library (NumPy, CuPy, ...)."""

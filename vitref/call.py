@@ -46,8 +46,8 @@ class Call:
                 expected=f"{config.image_size[0]} x {config.image_size[1]}, the model's image_size",
                 remedy="Preprocess to that size; position tables are not resized in this version.",
             )
-        parameters = {name: chosen.from_host(array, dtype) for name, array in weights.items()}
-        return cls(weights, parameters, chosen.from_host(pixels, dtype), chosen, dtype, precision)
+        parameters = {name: _moved(name, array, chosen, dtype) for name, array in weights.items()}
+        return cls(weights, parameters, _moved("image", pixels, chosen, dtype), chosen, dtype, precision)
 
     @property
     def model(self) -> dict[str, Any]:
@@ -111,11 +111,13 @@ def run_pass(call: Call, labels: Any, cotangent: Any, record: frozenset[str] | N
         given = call.cotangents(cotangent)
     differentiate = bool(given)
     move = call.backend.from_host
+    part: Any = vit
+    cotangents: dict[str, Array] = {}
+    extra: dict[str, Array] = {}
+    dy: Array | None = None
     if labels is None:
         cotangents = {name: move(array, call.dtype) for name, array in given.items()}
-        part, extra, dy = vit, {}, None
     else:
-        cotangents = {}
         part, extra = supervised, {"labels": move(given["labels"], given["labels"].dtype.name)}
         dy = move(np.ones((), call.dtype), call.dtype)
     run = call.run(keep=differentiate, record=record, cotangents=cotangents)
@@ -182,6 +184,15 @@ def _check_grid(config: Config) -> None:
             expected=f"{config.position_grid[0]} x {config.position_grid[1]}, the grid of the position table",
             remedy="Run at the size of the table; position tables are not resized in this version.",
         )
+
+
+def _moved(name: str, array: HostArray, backend: Backend, dtype: str) -> Array:
+    """As the backend's array in `dtype`; raises ConfigError when a number is too large for it."""
+    if array.dtype.itemsize > np.dtype(dtype).itemsize and abs(array).max() > np.finfo(dtype).max:
+        raise ConfigError(
+            name, found="numbers beyond its range", expected=f"numbers of {dtype}", remedy='Use dtype="float64".'
+        )
+    return backend.from_host(array, dtype)
 
 
 def _labels(labels: Any, n: int, classes: int, dtype: str) -> HostArray:

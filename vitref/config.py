@@ -56,9 +56,9 @@ class Config:
         for name in ("image_size", "patch_size", "position_grid"):
             object.__setattr__(self, name, pair(name, getattr(self, name)))
         for name in ("channels", "width", "depth", "heads", "mlp_width"):
-            _whole(name, getattr(self, name), least=1)
-        _whole("classes", self.classes, least=0)
-        _whole("head_dim", self.head_dim, least=0)
+            whole(name, getattr(self, name), least=1)
+        whole("classes", self.classes, least=0)
+        whole("head_dim", self.head_dim, least=0)
         if not isinstance(self.eps, (int, float)) or isinstance(self.eps, bool) or not 0 <= self.eps < 1:
             raise _wrong("eps", self.eps, "a number of at least 0 and below 1")
         if self.activation not in ACTIVATIONS:
@@ -151,7 +151,7 @@ class Config:
                 remedy="Correct the spelling.",
             )
         size, patch = pair("image_size", values["image_size"]), pair("patch_size", values["patch_size"])
-        values.setdefault("position_grid", (size[0] // patch[0], size[1] // patch[1]))
+        values.setdefault("position_grid", (max(size[0] // patch[0], 1), max(size[1] // patch[1], 1)))
         return cls(**values)
 
 
@@ -159,21 +159,25 @@ FIELDS = frozenset(field.name for field in fields(Config))
 """The names of Config's fields."""
 
 
-def pair(name: str, value: Any) -> tuple[int, int]:
-    """(rows, columns) from two whole numbers, or from one that stands for both."""
+def pair(name: str, value: Any, *, of: str = "Config") -> tuple[int, int]:
+    """(rows, columns) from two whole numbers, or from one that stands for both.
+
+    Raises ConfigError naming the field `name` of `of`.
+    """
     both = (value, value) if isinstance(value, int) else value
     if not isinstance(both, (tuple, list)) or len(both) != 2:
-        raise _wrong(name, value, "two whole numbers (rows, columns), or one for both")
-    return _whole(name, both[0], least=1), _whole(name, both[1], least=1)
+        raise _wrong(name, value, "two whole numbers (rows, columns), or one for both", of)
+    return whole(name, both[0], least=1, of=of), whole(name, both[1], least=1, of=of)
 
 
-def _whole(name: str, value: Any, least: int) -> int:
+def whole(name: str, value: Any, *, least: int, of: str = "Config") -> int:
+    """The value, when it is a whole number of at least `least`; else ConfigError naming the field."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise _wrong(name, value, f"a whole number of at least {least}")
+        raise _wrong(name, value, f"a whole number of at least {least}", of)
     return value
 
 
-def _wrong(name: str, value: Any, expected: str) -> ConfigError:
+def _wrong(name: str, value: Any, expected: str, of: str = "Config") -> ConfigError:
     return ConfigError(
-        f"Config.{name}", found=repr(value), expected=expected, remedy=f"Give {name}= a value of this kind."
+        f"{of}.{name}", found=repr(value), expected=expected, remedy=f"Give {name}= a value of this kind."
     )

@@ -1,6 +1,5 @@
 """Preprocessing: the facts that turn a picture into the array a model expects. `images/` applies them."""
 
-import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -35,9 +34,16 @@ class Preprocessing:
     std: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "size", pair("size", self.size))
-        object.__setattr__(self, "resize_to", pair("resize_to", self.resize_to))
-        if self.channels not in (1, 3):
+        object.__setattr__(self, "size", pair("size", self.size, of="Preprocessing"))
+        object.__setattr__(self, "resize_to", pair("resize_to", self.resize_to, of="Preprocessing"))
+        if self.resize_to[0] < self.size[0] or self.resize_to[1] < self.size[1]:
+            raise ConfigError(
+                "Preprocessing.resize_to",
+                found=f"{self.resize_to} for a result of {self.size}",
+                expected="at least the size of the result, which is cut out of it",
+                remedy="Give a larger resize_to= or a smaller size=; nothing is padded.",
+            )
+        if type(self.channels) is not int or self.channels not in (1, 3):
             raise _wrong("channels", self.channels, "1 (luminance) or 3 (RGB)")
         if self.resize not in RESIZES:
             raise _wrong("resize", self.resize, f"one of {', '.join(RESIZES)}")
@@ -54,7 +60,7 @@ class Preprocessing:
             value = (value,) * self.channels
         if not isinstance(value, (tuple, list)) or len(value) != self.channels:
             raise _wrong(name, value, f"{self.channels} numbers, one per channel, or one for all")
-        if not all(isinstance(v, (int, float)) and math.isfinite(v) for v in value):
+        if not all(type(v) in (int, float) and -1e30 < v < 1e30 for v in value):
             raise _wrong(name, value, "finite numbers")
         return tuple(float(v) for v in value)
 

@@ -149,7 +149,9 @@ class Trace:
         if path in run.ran:
             raise RuntimeError(f"step {path} taken twice")
         chosen, run.ran[path] = run.choose(stem, part, inputs, static)
-        workspace, saved, parameters = None, None, ()
+        workspace: Any = None
+        saved: Any = None
+        parameters: tuple[str | None, ...] = ()
         if hasattr(chosen, "PARAMS"):
             parameters = tuple(_parameter(stem, p, absent) for p in chosen.PARAMS)
             values = [None if p is None else run.parameters[p] for p in parameters]

@@ -12,8 +12,7 @@ Raises     ValueError when x is not (N, K) with N of at least 1, or labels are n
 Numerics   Natural logarithm.  log p is taken before the exponential is formed, so a probability
            that underflows still has a finite loss.  p - t cancels for confident images: there the
            relative error of dx is large, the absolute one is not.
-Invariants y >= 0;  sum_k dx = 0 when the labels of a row sum to 1;  adding a constant to a row
-           changes nothing.
+Invariants y >= 0;  sum_k dx = 0;  adding a constant to a row changes nothing.
 Keeps      p and t.
 Mistakes   The sum over the batch instead of the mean; softmax applied twice.
 Source     The training loss of Dosovitskiy et al. 2020, arXiv:2010.11929, section 4.1 (fine-tuning);

@@ -14,7 +14,7 @@ Raises     ValueError when form is neither "erf" nor "tanh".
 Numerics   The forms differ by at most 4.73e-4 (at |x| = 2.699), their derivatives by at most
            8.68e-4 (at |x| = 2.019).  For large negative x, 1 + erf cancels: absolute, not
            relative accuracy.
-Invariants y(x) - y(-x) = x;  y(0) = 0;  y'(0) = 1/2;  y >= -0.17.
+Invariants y(x) - y(-x) = x;  y(0) = 0;  y'(0) = 1/2;  y >= -0.1701.
 Keeps      x and P(x).
 Mistakes   The other form, mostly by a framework's default (torch: erf; JAX, ggml: tanh);
            sigmoid(1.702 x) for P; the derivative of one form with the forward of the other.

@@ -30,7 +30,7 @@ PARAMS = ()
 
 class Saved(NamedTuple):
     tokens: int
-    index: int
+    position: int
 
 
 class Grads(NamedTuple):
@@ -45,6 +45,6 @@ def forward(x: Array, *, index: int, xp: Namespace = NUMPY) -> tuple[Array, Save
 
 def backward(dy: Array, saved: Saved, *, xp: Namespace = NUMPY) -> Grads:
     n, d = dy.shape
-    before = xp.zeros((n, saved.index, d), dtype=dy.dtype)
-    after = xp.zeros((n, saved.tokens - saved.index - 1, d), dtype=dy.dtype)
+    before = xp.zeros((n, saved.position, d), dtype=dy.dtype)
+    after = xp.zeros((n, saved.tokens - saved.position - 1, d), dtype=dy.dtype)
     return Grads(xp.concat([before, xp.reshape(dy, (n, 1, d)), after], axis=1))

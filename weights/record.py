@@ -1,0 +1,88 @@
+"""The record that `Weights.save` leaves in a file's metadata, so that `load` needs nothing else."""
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from vitref import config, preprocessing
+from vitref.config import Config
+from vitref.conventions import Fact
+from vitref.errors import CheckpointError
+from vitref.preprocessing import Preprocessing
+
+METADATA = "vitref"
+"""Its key in the file's metadata."""
+
+VERSION = 1
+"""Of its layout."""
+
+_FROM, _THERE = "metadata of ", "; there: "
+
+
+def write(layout: str, model: Config, recipe: Preprocessing | None, provenance: Mapping[str, str]) -> str:
+    """The record as JSON. What a file said of an older file's provenance is kept once, not nested."""
+    content = {
+        "version": VERSION,
+        "format": layout,
+        "config": model.to_dict(),
+        "preprocessing": recipe.to_dict() if recipe else None,
+        "provenance": {name: _origin(source) for name, source in provenance.items() if _origin(source)},
+    }
+    return json.dumps(content, sort_keys=True)
+
+
+def _origin(source: str) -> str:
+    """What was said before any file recorded it; empty when that is not known."""
+    origin = source.rpartition(_THERE)[2]
+    return "" if origin.startswith(_FROM) else origin
+
+
+def read(metadata: Mapping[str, str], file: str) -> dict[str, Any]:
+    """What `Weights.save` wrote into the file's metadata; empty when the file is not from there."""
+    if METADATA not in metadata:
+        return {}
+    where = f"{file}: metadata {METADATA}"
+    try:
+        content = json.loads(metadata[METADATA])
+        version = content["version"]
+        if version == VERSION and not _is_readable(content):
+            raise ValueError
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise CheckpointError(
+            where,
+            found="a record that cannot be read",
+            expected="what Weights.save of this version writes",
+            remedy="Save the weights again from their source.",
+        ) from None
+    if version != VERSION:
+        raise CheckpointError(
+            where,
+            found=f"layout version {version!r}",
+            expected=f"{VERSION}",
+            remedy="Use a newer version of vitref.",
+        )
+    return dict(content)
+
+
+def _is_readable(content: Mapping[str, Any]) -> bool:
+    model, recipe, origins = content["config"], content["preprocessing"] or {}, content["provenance"]
+    mappings = all(isinstance(part, dict) for part in (model, recipe, origins))
+    return (
+        mappings
+        and isinstance(content["format"], str)
+        and set(model) <= config.FIELDS
+        and set(recipe) <= preprocessing.FIELDS
+        and all(isinstance(origin, str) for origin in origins.values())
+    )
+
+
+def facts(content: Mapping[str, Any], file: str) -> dict[str, Fact]:
+    """Config or Preprocessing field -> Fact, from what `read` gave for `file`."""
+    if not content:
+        return {}
+    source, origins = f"{_FROM}{os.path.basename(file)}", content["provenance"]
+    return {
+        name: Fact(value, f"{source}{_THERE}{origins[name]}" if name in origins else source)
+        for name, value in {**(content["preprocessing"] or {}), **content["config"]}.items()
+    }
