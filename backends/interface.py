@@ -10,7 +10,8 @@ from vitref.array import Array, HostArray, Namespace
 class Kernel(Protocol):
     """A module that replaces a whole component, forward and backward, under that component's name.
 
-    PARAMS   names relative to the step ("fc1.weight" for a composite)
+    PARAMS   names relative to the step ("fc1.weight" for a composite); a kernel for a composite refuses
+             a model that lacks one of them (qkv_bias False)
     HIDES    the steps it swallows, relative to the step; empty for a primitive
     ADDS     True when its backward takes `add`, a further cotangent of the component's only input
     refuses  why it cannot take these shapes, dtypes or options; None when it can
