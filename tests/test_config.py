@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from vitref.config import FIELDS, Config, pair
@@ -83,6 +84,10 @@ def test_plain_types_make_the_same_config_again() -> None:
         ("image_size", True),
         ("patch_size", (4, None)),
         ("channels", 0),
+        ("channels", 2**31),
+        ("image_size", 10**400),
+        ("activation", np.zeros(2)),
+        ("pool", np.zeros(2)),
         ("width", 6.0),
         ("depth", -1),
         ("heads", True),

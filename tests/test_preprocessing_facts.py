@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from vitref.errors import ConfigError
@@ -50,6 +51,9 @@ def test_plain_types_make_the_same_again() -> None:
         ("mean", True),
         ("mean", (True, False, True)),
         ("mean", None),
+        ("mean", 10**400),
+        ("resize", np.zeros(2)),
+        ("interpolation", np.zeros(2)),
         ("std", 0),
         ("std", (0.1, 0.2, float("inf"))),
         ("std", (0.1, 0.2, -0.3)),

@@ -12,6 +12,8 @@ from vitref.errors import ConfigError
 
 ACTIVATIONS = ("gelu", "gelu_tanh")
 POOLS = ("token",)
+LARGEST = 2**31
+"""No size or count reaches it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +63,9 @@ class Config:
         whole("head_dim", self.head_dim, least=0)
         if not isinstance(self.eps, (int, float)) or isinstance(self.eps, bool) or not 0 <= self.eps < 1:
             raise _wrong("eps", self.eps, "a number of at least 0 and below 1")
-        if self.activation not in ACTIVATIONS:
+        if not isinstance(self.activation, str) or self.activation not in ACTIVATIONS:
             raise _wrong("activation", self.activation, f"one of {', '.join(ACTIVATIONS)}")
-        if self.pool not in POOLS:
+        if not isinstance(self.pool, str) or self.pool not in POOLS:
             raise _wrong("pool", self.pool, f"one of {', '.join(POOLS)}")
         if not isinstance(self.qkv_bias, bool):
             raise _wrong("qkv_bias", self.qkv_bias, "True or False")
@@ -172,8 +174,8 @@ def pair(name: str, value: Any, *, of: str = "Config") -> tuple[int, int]:
 
 def whole(name: str, value: Any, *, least: int, of: str = "Config") -> int:
     """The value, when it is a whole number of at least `least`; else ConfigError naming the field."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise _wrong(name, value, f"a whole number of at least {least}", of)
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value < LARGEST:
+        raise _wrong(name, value, f"a whole number of at least {least}, below 2**31", of)
     return value
 
 

@@ -45,9 +45,9 @@ class Preprocessing:
             )
         if type(self.channels) is not int or self.channels not in (1, 3):
             raise _wrong("channels", self.channels, "1 (luminance) or 3 (RGB)")
-        if self.resize not in RESIZES:
+        if not isinstance(self.resize, str) or self.resize not in RESIZES:
             raise _wrong("resize", self.resize, f"one of {', '.join(RESIZES)}")
-        if self.interpolation not in INTERPOLATIONS:
+        if not isinstance(self.interpolation, str) or self.interpolation not in INTERPOLATIONS:
             raise _wrong("interpolation", self.interpolation, f"one of {', '.join(INTERPOLATIONS)}")
         for name in ("mean", "std"):
             object.__setattr__(self, name, self._per_channel(name))
@@ -60,7 +60,9 @@ class Preprocessing:
             value = (value,) * self.channels
         if not isinstance(value, (tuple, list)) or len(value) != self.channels:
             raise _wrong(name, value, f"{self.channels} numbers, one per channel, or one for all")
-        if not all(type(v) in (int, float) and -1e30 < v < 1e30 for v in value):
+        if not all(isinstance(v, (int, float)) and v is not True and v is not False for v in value):
+            raise _wrong(name, value, "numbers")
+        if not all(-1e30 < v < 1e30 for v in value):
             raise _wrong(name, value, "finite numbers")
         return tuple(float(v) for v in value)
 

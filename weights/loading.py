@@ -58,7 +58,7 @@ def load(
     file = find(path)
     tensors, metadata = load_tensors(file)
     own = record.read(metadata, file)
-    layout = formats.get(format or own["format"]) if format or own else formats.detect(tensors, file)
+    layout = _layout(format, own, tensors, file)
     canonical = layout.to_canonical(tensors)
     found = shapes.read(canonical, file)
     check.require(canonical, shapes.expected(found), file)
@@ -67,7 +67,7 @@ def load(
     said = [
         arguments,
         _recorded(own, file, arguments),
-        *_from_library(beside, convention or layout.convention),
+        *_from_library(beside, layout.convention if convention is None else convention),
     ]
     file_size = beside.file.fields.get("image_size") if beside.file else None
     facts = resolve.model([source.model for source in said], found, file_size, file, beside.remarks)
@@ -80,6 +80,14 @@ def load(
     foreign = {name: text for name, text in metadata.items() if name != record.METADATA}
     source = Source(file, layout.name, _in_order({**sources, **provenance}), foreign)
     return Weights(canonical, made, preprocessing=preprocessing, source=source)
+
+
+def _layout(
+    format: str | None, own: Mapping[str, Any], tensors: Mapping[str, Any], file: str
+) -> formats.Format:
+    if format is None and not own:
+        return formats.detect(tensors, file)
+    return formats.get(own["format"] if format is None else format)
 
 
 def find(path: StrPath) -> str:
@@ -180,8 +188,9 @@ def _beside(file: str, layout: formats.Format, width: int) -> Beside:
 def _from_library(beside: Beside, convention: str | None) -> list[Said]:
     """The config file, the convention (the one asked for, else the one implied), and the published table."""
     said = [Said(beside.file.fields, beside.file.pixels)] if beside.file else []
-    named = convention or (beside.file.convention if beside.file else None)
-    if named:
+    implied = beside.file.convention if beside.file else None
+    named = implied if convention is None else convention
+    if named is not None:
         model, recipe = conventions.model_facts(named), conventions.pixel_facts(named)
         said.append(Said(_marked(model, named), _marked(recipe, named)))
     published = conventions.architecture(beside.file.architecture) if beside.file else None

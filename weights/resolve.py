@@ -16,7 +16,6 @@ from vitref.preprocessing import Preprocessing
 from vitref.weights.shapes import Shapes
 
 _CONFIG_FIELDS = [name for name in config.Config.__dataclass_fields__ if name != "head_dim"]
-_PIXEL_FIELDS = ("mean", "std", "interpolation", "resize")
 
 
 def model(
@@ -61,11 +60,7 @@ def pixels(
     facts["channels"] = channels
     crop = facts.pop("crop_pct", None)
     if crop and "resize_to" not in facts:
-        edge = [
-            math.floor(side / crop.value)
-            for side in config.pair("size", facts["size"].value, of="Preprocessing")
-        ]
-        facts["resize_to"] = Fact(tuple(edge), f"size over crop_pct {crop.value} ({crop.source})")
+        facts["resize_to"] = _resize_to(facts["size"].value, crop)
     open_fields = sorted(preprocessing.FIELDS - set(facts))
     argued = sorted(set(said[0]) & preprocessing.FIELDS)
     if open_fields and argued:
@@ -83,9 +78,17 @@ def pixels(
     return Preprocessing(**values), {name: fact.source for name, fact in facts.items()}
 
 
+def _resize_to(size: object, crop: Fact) -> Fact:
+    """timm/data/transforms_factory.py: scale_size, rounded down on each axis."""
+    edges = [math.floor(side / crop.value) for side in config.pair("size", size, of="Preprocessing")]
+    return Fact(tuple(edges), f"size over crop_pct {crop.value} ({crop.source})")
+
+
 def _with_heads(facts: dict[str, Fact], shapes: Shapes, where: str) -> dict[str, Fact]:
     """heads and head_dim from each other, where one of them is known."""
-    facts = {name: fact for name, fact in facts.items() if name != "head_dim" or fact.value != 0}
+    given = facts.get("head_dim")
+    if given is not None and type(given.value) is int and given.value == 0:
+        facts = {name: fact for name, fact in facts.items() if name != "head_dim"}
     known = [name for name in ("heads", "head_dim") if name in facts]
     counts = [config.whole(name, facts[name].value, least=1) for name in known]
     if len(known) != 1:
@@ -126,7 +129,7 @@ def _agree(facts: Mapping[str, Fact], shapes: Shapes, where: str) -> None:
     lines = [
         f"{_shown(name, facts)}, but {fact.value!r} by the tensors ({fact.source})"
         for name, fact in shapes.fields.items()
-        if facts[name].value != fact.value
+        if type(facts[name].value) is not type(fact.value) or facts[name].value != fact.value
     ]
     inner, positions = shapes.inner, shapes.positions
     if "heads" in facts and facts["heads"].value * facts["head_dim"].value != inner.value:
@@ -158,7 +161,9 @@ def _nothing_open(facts: Mapping[str, Fact], shapes: Shapes, where: str, notes: 
     supplied = {name for convention in known for name in conventions.model_facts(convention)}
     ways = [f"{name}=" for name in names if name not in supplied]
     if supplied & set(names):
-        ways.append(f"convention= ({', '.join(known)}) if the model is to run as that library runs it")
+        ways.append(
+            f"convention= ({', '.join(known)}) if the model, and its preprocessing, are that library's"
+        )
     raise ConfigError(
         where,
         found="no value for\n  " + "\n  ".join(lines),

@@ -232,6 +232,8 @@ def test_arguments_without_effect_are_accepted(square: Path, ignored: dict[str, 
         ({"pretrained_cfg": {"mean": "x"}}, "Preprocessing.mean"),
         ({"pretrained_cfg": {"interpolation": ["x"]}}, "Preprocessing.interpolation"),
         ({"model_args": {"patch_size": "x"}}, "Config.patch_size"),
+        ({"model_args": {**TIMM["model_args"], "embed_dim": [1]}}, "Config.width"),
+        ({"model_args": {**TIMM["model_args"], "img_size": 10**400}}, "Config.image_size"),
         ({"model_args": {**TIMM["model_args"], "num_heads": "2"}}, "Config.heads"),
         ({"model_args": {**TIMM["model_args"], "num_heads": 5}}, "heads"),
     ],
@@ -292,7 +294,9 @@ def test_another_image_size_leaves_the_recorded_pixels_open(square: Path) -> Non
         ({"heads": 5}, "expected a divisor of 12"),
         ({"heads": 0}, "Config.heads"),
         ({"heads": None}, "Config.heads"),
+        ({"head_dim": np.zeros(2)}, "Config.head_dim"),
         ({"heads": 3, "head_dim": 3}, "heads 3 (argument heads=3) times head_dim 3"),
+        ({"width": np.zeros(2)}, "width array([0., 0.])"),
         ({"width": 24}, "width 24 (argument width=24), but 12 by the tensors (shape of"),
         ({"depth": 3}, "depth 3"),
         ({"qkv_bias": False}, "qkv_bias False"),
@@ -325,6 +329,7 @@ def test_head_dim_tells_the_heads(square: Path) -> None:
     assert (weights.config.heads, weights.config.head_dim) == (3, 4)
     del (numerics := dict(NUMERICS))["heads"]
     assert load(square, head_dim=4, **numerics).config.heads == 3
+    assert load(square, head_dim=0, **NUMERICS).config.head_dim == 6
 
 
 def test_heads_are_proposed_and_not_assumed(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ pretrained_cfg leaves an entry out), timm/data/transforms_factory.py (crop_mode)
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vitref.config import Config
+from vitref.config import Config, whole
 from vitref.conventions import Fact
 from vitref.errors import ConfigError
 from vitref.weights.formats.format import ConfigFile, Format, Tensors
@@ -128,7 +128,7 @@ def _arguments(arguments: Mapping[str, Any], where: str, width: int) -> dict[str
         if name in _FIELDS
     }
     if "mlp_ratio" in stated:
-        total = facts["width"].value if "width" in facts else width
+        total = whole("width", facts["width"].value if "width" in facts else width, least=1)
         ratio = _number(stated["mlp_ratio"], f"{_dot(where)}mlp_ratio")
         facts["mlp_width"] = Fact(int(total * ratio), f"{_dot(where)}mlp_ratio times width {total}")
     return facts
