@@ -1,7 +1,8 @@
 """Files of tensors: reading and writing safetensors, and writing any file whole or not at all.
 
-Nothing here can execute code: a pickle is refused without being opened as one. The file is read once
-into memory and its arrays are views of those bytes, so they can never be written to.
+Nothing here can execute code: a pickle is refused without being opened as one. The header is checked
+here first, because the safetensors library accepts a name twice; the library then reads the tensors.
+Writing is done here, because the library orders metadata at random, and equal input should give equal bytes.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import safetensors
 
 from vitref.errors import CheckpointError
 from vitref.weights import header, refusals
@@ -29,8 +31,8 @@ def load_tensors(path: StrPath) -> tuple[dict[str, npt.NDArray[Any]], dict[str, 
     """
     name = path_text(path)
     content = read_bytes(path, refusals.check)
-    entries, metadata, start = header.parse(content, name)
-    return {entry.name: _array(content, start, entry, name) for entry in entries}, metadata
+    entries, metadata, _ = header.parse(content, name)
+    return _arrays(content, entries, name), metadata
 
 
 def save_tensors(path: StrPath, tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
@@ -99,14 +101,19 @@ def path_text(path: StrPath) -> str:
     )
 
 
-def _array(content: bytes, start: int, entry: header.Entry, where: str) -> npt.NDArray[Any]:
-    dtype = header.DTYPES[entry.dtype]
-    raw = np.frombuffer(content, np.uint8, entry.end - entry.begin, start + entry.begin)
-    if entry.dtype == "BOOL" and raw.size and raw.max() > 1:
-        raise header.wrong(f"{where}: {entry.name}", f"the byte {raw.max()} in a BOOL", "0 or 1")
-    if (start + entry.begin) % dtype.itemsize:
-        raw = np.frombuffer(raw.tobytes(), np.uint8)
-    return raw.view(dtype).reshape(entry.shape)
+def _arrays(content: bytes, entries: list[header.Entry], where: str) -> dict[str, npt.NDArray[Any]]:
+    """The tensors as views of bytes objects, which nobody can write to."""
+    try:
+        stored = dict(safetensors.deserialize(content))
+    except safetensors.SafetensorError as error:
+        raise header.wrong(where, f"what the safetensors library refuses ({error})", "a sound file") from None
+    return {entry.name: _array(bytes(stored.pop(entry.name)["data"]), entry, where) for entry in entries}
+
+
+def _array(raw: bytes, entry: header.Entry, where: str) -> npt.NDArray[Any]:
+    if entry.dtype == "BOOL" and raw and max(raw) > 1:
+        raise header.wrong(f"{where}: {entry.name}", f"the byte {max(raw)} in a BOOL", "0 or 1")
+    return np.frombuffer(raw, header.DTYPES[entry.dtype]).reshape(entry.shape)
 
 
 def _header(arrays: Mapping[str, npt.NDArray[Any]], order: list[str], metadata: Mapping[str, str]) -> bytes:
