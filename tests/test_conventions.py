@@ -45,7 +45,7 @@ def test_timm_says_eps_activation_pool_and_pixels() -> None:
         "pool": "token",
     }
     pixels = conventions.pixel_facts("timm")
-    assert set(pixels) - {"crop_pct"} <= FIELDS
+    assert set(pixels) - {"crop_pct", "interpolation_not_square"} <= FIELDS
     assert all(fact.source.startswith("timm/") for fact in (*facts.values(), *pixels.values()))
 
 

@@ -43,6 +43,9 @@ _PIXELS: dict[str, dict[str, Fact]] = {
         "std": Fact(0.5, "timm/models/vision_transformer.py: _cfg std=IMAGENET_INCEPTION_STD"),
         "interpolation": Fact("bicubic", "timm/models/vision_transformer.py: _cfg interpolation='bicubic'"),
         "crop_pct": Fact(0.9, "timm/models/vision_transformer.py: _cfg crop_pct=0.9"),
+        "interpolation_not_square": Fact(
+            "bilinear", "timm/data/transforms_factory.py: ResizeKeepRatio(scale_size) keeps its own filter"
+        ),
         "resize": Fact("shortest", "timm/data/transforms_factory.py: crop_mode 'center'"),
     },
 }
@@ -107,7 +110,8 @@ def model_facts(convention: str) -> dict[str, Fact]:
 
 
 def pixel_facts(convention: str) -> dict[str, Fact]:
-    """mean, std, interpolation, resize and crop_pct (crop over resized edge) of `convention`, as Facts.
+    """mean, std, resize, crop_pct (crop over resized edge), interpolation, and interpolation_not_square
+    (the filter where the resized size is not square), as Facts.
 
     Raises ConfigError when unknown.
     """

@@ -49,7 +49,7 @@ def pixels(
 ) -> tuple[Preprocessing | None, dict[str, str]]:
     """The Preprocessing, or None when not all of it is known; and where each field came from.
 
-    said      as for `model`, of Preprocessing fields and crop_pct (crop over resized edge)
+    said      as for `model`, of Preprocessing fields and what `conventions.pixel_facts` adds to them
     made      the model, whose image_size and channels are those of the pixels
     channels  of the model, with its source
 
@@ -58,9 +58,13 @@ def pixels(
     facts = dict(ChainMap(*[dict(facts) for facts in said]))
     facts.setdefault("size", Fact(made.image_size, "image_size"))
     facts["channels"] = channels
-    crop = facts.pop("crop_pct", None)
+    crop, filter_not_square = facts.pop("crop_pct", None), facts.pop("interpolation_not_square", None)
     if crop and "resize_to" not in facts:
         facts["resize_to"] = _resize_to(facts["size"].value, crop)
+        rows, columns = facts["resize_to"].value
+        keeps_shape = "resize" in facts and facts["resize"].value == "shortest"
+        if filter_not_square and keeps_shape and rows != columns and "interpolation" not in said[0]:
+            facts["interpolation"] = filter_not_square
     open_fields = sorted(preprocessing.FIELDS - set(facts))
     argued = sorted(set(said[0]) & preprocessing.FIELDS)
     if open_fields and argued:

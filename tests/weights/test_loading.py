@@ -102,6 +102,18 @@ def test_arguments_come_before_a_convention(square: Path) -> None:
     assert (recipe.size, recipe.resize_to) == ((16, 24), (17, 26))
 
 
+def test_timms_filter_is_bilinear_where_the_input_is_not_square(square: Path) -> None:
+    def interpolation(**given: Any) -> str:
+        recipe = load(square, convention="timm", heads=2, **given).preprocessing
+        assert recipe is not None
+        return recipe.interpolation
+
+    assert interpolation() == "bicubic"
+    assert interpolation(image_size=(16, 24)) == "bilinear"
+    assert interpolation(image_size=(16, 24), resize="squash") == "bicubic"
+    assert interpolation(image_size=(16, 24), interpolation="lanczos") == "lanczos"
+
+
 def test_timms_config_file_fills_everything(square: Path) -> None:
     weights = load(with_config(square).parent)
     config, recipe, provenance = weights.config, weights.preprocessing, weights.source.provenance
