@@ -1,0 +1,106 @@
+"""Command-line arguments that several commands share, and the weights they name."""
+
+import argparse
+import json
+from typing import Any
+
+from vitref.errors import ConfigError
+from vitref.weights import Weights, bundled, load
+
+BUNDLED = "bundled"
+"""In place of a file: the small checkpoint of handwritten digits that comes with vitref."""
+
+
+def add_weights(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
+    parser.add_argument(
+        "weights",
+        metavar="WEIGHTS",
+        nargs="?" if optional else None,
+        help=f"checkpoint file or folder, or '{BUNDLED}' for the digits model that comes with vitref",
+    )
+    parser.add_argument(
+        "--convention", help="the library whose numerics to use for what the file does not say"
+    )
+    parser.add_argument(
+        "--set",
+        dest="fields",
+        metavar="FIELD=VALUE",
+        action="append",
+        default=[],
+        help="a fact about the model or its preprocessing (heads=3, image_size=224,224); may be repeated",
+    )
+
+
+def add_numerics(parser: argparse.ArgumentParser, *, dtype: str) -> None:
+    parser.add_argument("--backend", default="numpy", help="default: numpy")
+    parser.add_argument("--dtype", default=dtype, help=f"float32 or float64; default: {dtype}")
+
+
+def load_weights(args: argparse.Namespace) -> Weights:
+    fields = dict(_field(text) for text in args.fields)
+    path = bundled.checkpoint() if args.weights == BUNDLED else args.weights
+    return load(path, convention=args.convention, **fields)
+
+
+def class_names(args: argparse.Namespace, weights: Weights) -> list[str]:
+    """One name per class: from --classes FILE, one a line; the digits' own; else "class K"."""
+    classes = weights.config.classes
+    if args.classes:
+        return _read_names(args.classes, classes)
+    return [str(k) if args.weights == BUNDLED else f"class {k}" for k in range(classes)]
+
+
+def _read_names(path: str, classes: int) -> list[str]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            names = file.read().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"--classes {path}",
+            found=str(error),
+            expected="a text file with one name per line",
+            remedy="Check the path.",
+        ) from None
+    if len(names) != classes:
+        raise ConfigError(
+            f"--classes {path}",
+            found=f"{len(names)} lines",
+            expected=f"{classes}, one per class",
+            remedy="Give the names of this model's classes, in its order.",
+        )
+    return names
+
+
+def _field(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise ConfigError(
+            f"--set {text}",
+            found="no FIELD=VALUE",
+            expected="a field and its value",
+            remedy="Write heads=3, say.",
+        )
+    return name.strip(), _value(value.strip())
+
+
+def _value(text: str) -> Any:
+    """A number, true or false, several numbers separated by commas, or else the text itself."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    parts = [_number(part) for part in text.split(",")]
+    if any(part is None for part in parts):
+        return text
+    return tuple(parts) if len(parts) > 1 else parts[0]
+
+
+def _number(text: str) -> int | float | None:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return None
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2))

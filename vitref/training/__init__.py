@@ -1,0 +1,1 @@
+"""Training: update rules, schedules, augmentation, and the recipes that use them."""
