@@ -104,7 +104,7 @@ def path_text(path: StrPath) -> str:
 def _arrays(content: bytes, entries: list[header.Entry], where: str) -> dict[str, npt.NDArray[Any]]:
     """The tensors as views of bytes objects, which nobody can write to."""
     try:
-        stored = dict(safetensors.deserialize(content))
+        stored = dict(safetensors.deserialize(content))  # type: ignore[no-untyped-call]
     except safetensors.SafetensorError as error:
         raise header.wrong(where, f"what the safetensors library refuses ({error})", "a sound file") from None
     return {entry.name: _array(bytes(stored.pop(entry.name)["data"]), entry, where) for entry in entries}

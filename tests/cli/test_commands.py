@@ -20,7 +20,13 @@ CONFIG = vitref.Config.variant(
     "ViT-Ti/16", convention="timm", image_size=(32, 48), depth=1, classes=7, width=12, mlp_width=8
 )
 PIXELS = vitref.Preprocessing(
-    size=(32, 48), channels=3, resize="squash", resize_to=(32, 48), interpolation="bicubic", mean=0.5, std=0.5
+    size=(32, 48),
+    channels=3,
+    resize="squash",
+    resize_to=(32, 48),
+    interpolation="bicubic",
+    mean=(0.5,) * 3,
+    std=(0.5,) * 3,
 )
 
 
@@ -162,7 +168,9 @@ def test_errors_name_the_remedy_and_leave_no_file(
     assert sorted(tmp_path.iterdir()) == before
 
 
-@pytest.mark.parametrize("argv", [[], ["nonsense"], ["classify"], ["trace", "a", "b"], ["info", "a", "--wat"]])
+@pytest.mark.parametrize(
+    "argv", [[], ["nonsense"], ["classify"], ["trace", "a", "b"], ["info", "a", "--wat"]]
+)
 def test_wrong_command_lines_exit_with_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(argv)
@@ -171,7 +179,11 @@ def test_wrong_command_lines_exit_with_2(argv: list[str], capsys: pytest.Capture
 
 def test_version_and_module(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "vitref", "--version"], cwd=tmp_path, capture_output=True, text=True, check=True
+        [sys.executable, "-m", "vitref", "--version"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout == f"vitref {vitref.__version__}\n"
 
