@@ -1,0 +1,53 @@
+"""The property suite: what must hold for every component, on every backend. Needs Hypothesis.
+
+    @pytest.mark.parametrize("check", suite.CHECKS)
+    @pytest.mark.parametrize("component", suite.COMPONENTS)
+    def test_component(component, check):
+        suite.verify(component, check, backend)
+
+`vitref.testing.checks` holds the properties, `vitref.testing.cases` the inputs.
+"""
+
+import importlib
+
+from vitref.backends.interface import Backend
+from vitref.run import Part
+from vitref.testing.cases import SPECS
+from vitref.testing.checks import CHECKS
+from vitref.testing.problem import Case, problem
+from vitref.testing.strategies import cases, for_all, reject
+from vitref.testing.subject import Subject
+
+__all__ = ["CHECKS", "COMPONENTS", "verify"]
+
+COMPONENTS = tuple(SPECS)
+
+
+def verify(
+    component: str,
+    check: str,
+    backend: Backend,
+    *,
+    part: Part | None = None,
+    reference: Part | None = None,
+    share: float = 1,
+) -> None:
+    """Try to find a case in which this property does not hold: then AssertionError, with the case.
+
+    `part` stands in for the component: a kernel, or an implementation of one's own. `reference` is
+    what complex step goes through and what defines the right numbers on NumPy in float64: vitref's own
+    component, unless given. `share` of the Hypothesis profile's number of cases is tried, in equal
+    parts for every regime in every dtype of the backend.
+    """
+    reference = reference or importlib.import_module(f"vitref.components.{component}")
+    subject = Subject(part or reference, backend)
+
+    def holds(case: Case) -> None:
+        posed = problem(case, reference)
+        if subject.is_kernel and subject.part.refuses(*posed.args, **posed.static):
+            reject()
+        CHECKS[check](subject, posed)
+
+    strata = [(regime, dtype) for dtype in backend.dtypes for regime in SPECS[component].regimes]
+    tried = [for_all(cases(component, *stratum), holds, share / len(strata)) for stratum in strata]
+    assert any(tried), f"nothing is tested: the kernel refuses every case of {component}"
