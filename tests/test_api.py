@@ -259,7 +259,7 @@ def test_pictures_need_a_known_preprocessing(weights: vitref.Weights) -> None:
 
 
 def test_numbers_beyond_float32_are_refused(weights: vitref.Weights, image: Array) -> None:
-    with pytest.raises(vitref.ConfigError, match="image: found numbers beyond its range.*float32"):
+    with pytest.raises(vitref.ConfigError, match="image: found numbers beyond the range of float32"):
         vitref.forward(weights, image * 1e300)
     huge = weights.replace({"norm.bias": np.full(6, 1e300)})
     with pytest.raises(vitref.ConfigError, match=r"norm\.bias: found numbers beyond"):

@@ -190,7 +190,10 @@ def _moved(name: str, array: HostArray, backend: Backend, dtype: str) -> Array:
     """As the backend's array in `dtype`; raises ConfigError when a number is too large for it."""
     if array.dtype.itemsize > np.dtype(dtype).itemsize and abs(array).max() > np.finfo(dtype).max:
         raise ConfigError(
-            name, found="numbers beyond its range", expected=f"numbers of {dtype}", remedy='Use dtype="float64".'
+            name,
+            found=f"numbers beyond the range of {dtype}",
+            expected=f"numbers that {dtype} can hold",
+            remedy='Use dtype="float64".',
         )
     return backend.from_host(array, dtype)
 

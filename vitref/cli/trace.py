@@ -38,9 +38,8 @@ def run(args: argparse.Namespace) -> int:
     )
     recording.save(args.out)
     size = sum(array.nbytes for array in recording.values())
-    print(
-        f"{args.out}: {len(recording)} taps, {len(args.images)} image(s), {args.dtype}, {size / 2**20:.1f} MiB"
-    )
+    made = f"{len(recording)} taps, {len(args.images)} image(s), {args.dtype}, {size / 2**20:.1f} MiB"
+    print(f"{args.out}: {made}")
     return 0
 
 
