@@ -35,17 +35,18 @@ CONSISTENT = [mistake for mistake in MISTAKES if mistake.forward and mistake.bac
 @pytest.fixture
 def first_failure() -> Iterator[None]:
     """Hypothesis stops at the first case that fails; nobody reads it, so it need not be small."""
-    before = hypothesis.settings.get_current_profile_name()
+    before = hypothesis.settings()
     hypothesis.settings.register_profile(
         "first failure",
-        hypothesis.settings(),
+        before,
         phases=(hypothesis.Phase.generate,),
         report_multiple_bugs=False,
         database=None,
     )
     hypothesis.settings.load_profile("first failure")
     yield
-    hypothesis.settings.load_profile(before)
+    hypothesis.settings.register_profile("before", before)
+    hypothesis.settings.load_profile("before")
 
 
 @pytest.mark.parametrize(
