@@ -36,7 +36,7 @@ class Kernel(Protocol):
 class Backend:
     """name        as in `backend="numpy"`
     xp          the functions of `vitref.array.VOCABULARY`
-    from_host   (NumPy array, dtype name) -> array of `xp`, converted
+    from_host   (NumPy array, dtype name) -> array of `xp`, converted; may share memory with its argument
     to_host     array of `xp` -> NumPy array; the only call that waits for a device
     dtypes      names of the dtypes it computes in
     precision   names of the ways it multiplies float32 matrices; the first is the default

@@ -73,7 +73,7 @@ def test_float64_logits_of_all_images(weights: vitref.Weights, files: list[Path]
         part = slice(start, start + 8)
         logits = vitref.forward(weights, files[part], dtype="float64")
         assert logits.dtype == np.float64
-        assert max(map(relative, logits, expected[part])) < 1e-10
+        assert all(error < 1e-10 for error in map(relative, logits, expected[part]))
 
 
 def test_cli_predicts_the_same_classes(
@@ -111,11 +111,11 @@ def check_gradients(
 ) -> None:
     parameters = [name for name in recorded if name in found.weights]
     assert len(parameters) == 118
-    assert max(relative(found.weights[name], recorded[name]) for name in parameters) < bound
+    assert all(relative(found.weights[name], recorded[name]) < bound for name in parameters)
     assert relative(found.image[0], recorded["input_grad_row0"]) < bound
     assert found.weights.keys() == summary["params"].keys()
     norms = {name: float(np.linalg.norm(gradient)) for name, gradient in found.weights.items()}
-    assert max(abs(norms[name] / row["l2"] - 1) for name, row in summary["params"].items()) < bound
+    assert all(abs(norms[name] / row["l2"] - 1) < bound for name, row in summary["params"].items())
 
 
 def test_trace_file_holds_every_activation_and_gradient(

@@ -61,8 +61,8 @@ class Config:
             whole(name, getattr(self, name), least=1)
         whole("classes", self.classes, least=0)
         whole("head_dim", self.head_dim, least=0)
-        if not isinstance(self.eps, (int, float)) or isinstance(self.eps, bool) or not 0 <= self.eps < 1:
-            raise _wrong("eps", self.eps, "a number of at least 0 and below 1")
+        if not isinstance(self.eps, (int, float)) or isinstance(self.eps, bool) or not 0 < self.eps < 1:
+            raise _wrong("eps", self.eps, "a number above 0 and below 1")
         if not isinstance(self.activation, str) or self.activation not in ACTIVATIONS:
             raise _wrong("activation", self.activation, f"one of {', '.join(ACTIVATIONS)}")
         if not isinstance(self.pool, str) or self.pool not in POOLS:

@@ -2,11 +2,10 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from vitref.array import HostArray
-from vitref.weights.files import save_tensors
+from vitref.weights.files import StrPath, save_tensors
 
 FORMAT = "vitref trace 1"
 
@@ -14,14 +13,15 @@ FORMAT = "vitref trace 1"
 class Recording(Mapping[str, HostArray]):
     """Taps of one pass: an ordered mapping from tap to NumPy array, and what made them.
 
-    Keys are paths ("blocks.0.attn.softmax"), cotangents ("blocks.0.attn.softmax:dy") and parameter
-    gradients ("blocks.0.attn.qkv.weight:grad"), in the order in which they were computed. Taps that
-    name the same value ("blocks.0" and "blocks.0.add2") share one array.
+    Keys are paths ("blocks.0.attn.softmax"), then cotangents ("blocks.0.attn.softmax:dy"), both in the
+    order in which they were computed, then parameter gradients ("blocks.0.attn.qkv.weight:grad") in
+    the order of the weights. The arrays are read-only: taps may share memory ("blocks.0" is
+    "blocks.0.add2"; "attn.q" is a view of "attn.qkv").
 
     ran      step -> "kernel", "reference", or "reference (why the kernel was not used)"
     inputs   "image", and "labels" or "cotangent.PATH": the arrays that the pass was given
     about    plain values for JSON: versions, backend, dtype, Config, preprocessing, weights (sha256),
-             where each value came from, the loss, the order of the taps
+             where each value came from, whether the image was given as pixels, the order of the taps
     """
 
     def __init__(
@@ -32,9 +32,9 @@ class Recording(Mapping[str, HostArray]):
         inputs: Mapping[str, HostArray],
         about: Mapping[str, Any],
     ) -> None:
-        self._taps = dict(taps)
+        self._taps = {name: _read_only(array) for name, array in taps.items()}
         self.ran = dict(ran)
-        self.inputs = dict(inputs)
+        self.inputs = {name: _read_only(array) for name, array in inputs.items()}
         self.about = {"format": FORMAT, **about, "order": list(self._taps), "inputs": list(self.inputs)}
 
     def __getitem__(self, tap: str) -> HostArray:
@@ -49,7 +49,7 @@ class Recording(Mapping[str, HostArray]):
     def __repr__(self) -> str:
         return f"Recording({len(self)} taps, {self.about['dtype']}, {self.about['backend']})"
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: StrPath) -> None:
         """Write a safetensors file: the taps under their names, the inputs as `input.NAME`.
 
         Its metadata has one key, `trace`: `about` and `ran` as JSON; safetensors does not keep the
@@ -58,4 +58,10 @@ class Recording(Mapping[str, HostArray]):
         """
         inputs = {f"input.{name}": array for name, array in self.inputs.items()}
         metadata = {"trace": json.dumps({**self.about, "ran": self.ran}, sort_keys=True)}
-        save_tensors(Path(path), {**self._taps, **inputs}, metadata)
+        save_tensors(path, {**self._taps, **inputs}, metadata)
+
+
+def _read_only(array: HostArray) -> HostArray:
+    view = array.view()
+    view.flags.writeable = False
+    return view

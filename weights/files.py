@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO, TypeAlias
 
@@ -53,19 +54,24 @@ def save_tensors(path: StrPath, tensors: Mapping[str, Any], metadata: Mapping[st
 def atomic_write(path: StrPath) -> Iterator[BinaryIO]:
     """A binary file that takes the place of `path` when the block ends, and vanishes when it fails.
 
-    A link is followed: what it points to is replaced. Raises CheckpointError when the folder is
-    missing or the file cannot be written.
+    A link is followed: what it points to is replaced, and keeps its permissions. Raises
+    CheckpointError when the folder is missing, the file cannot be written, or something that is not
+    a file stands there.
     """
     name = path_text(path)
     try:
         target = os.path.realpath(name)
-        temporary = f"{target}.{secrets.token_hex(4)}.tmp"
-        if os.path.isdir(target):
-            raise IsADirectoryError(None, "it is a folder")
-        with _removed_on_failure(temporary), open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+        temporary = os.path.join(os.path.dirname(target), f".{secrets.token_hex(8)}.tmp")
+        exists = os.path.lexists(target)
+        if exists and not os.path.isfile(target):
+            raise OSError(None, "what stands there is not a file")
+        with _removed_on_failure(temporary):
+            with open(temporary, "xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            if exists:
+                shutil.copymode(target, temporary)
             os.replace(temporary, target)
     except OSError as error:
         raise _not_written(name, error) from error

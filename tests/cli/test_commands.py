@@ -87,6 +87,21 @@ def test_classify_json(
     assert abs(sum(row["probability"] for row in everything) - 1) < 1e-12
 
 
+def test_brackets_in_names_are_printed_as_they_are(
+    checkpoint: Path, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join(["[/one]", "[bold]two", *"cdefg"]))
+    folder = tmp_path / "a[b]c"
+    folder.mkdir()
+    renamed = checkpoint.rename(folder / "model.safetensors")
+    printed = output(capsys, "classify", renamed, picture, "--classes", names, "--top", 7)
+    assert "[/one]" in printed
+    assert "[bold]two" in printed
+    for command in (["info", renamed], ["explain", "linear", renamed]):
+        assert str(renamed) in output(capsys, *command)
+
+
 def test_info_says_where_each_value_came_from(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     facts = json.loads(output(capsys, "info", checkpoint, "--json"))
     assert {name: fact["value"] for name, fact in facts["config"].items()} == CONFIG.to_dict()
@@ -156,7 +171,9 @@ def test_errors_name_the_remedy_and_leave_no_file(
     assert "--labels: found a" in refusal(capsys, "trace", checkpoint, picture, "--labels", "a", "--out", out)
     assert "soft_max" in refusal(capsys, "explain", "soft_max")
     assert "FIELD=VALUE" in refusal(capsys, "info", checkpoint, "--set", "heads")
-    assert "hedas" in refusal(capsys, "info", checkpoint, "--set", "hedas=3")
+    assert "unknown field hedas" in refusal(capsys, "info", checkpoint, "--set", "hedas=3")
+    assert "unknown field path" in refusal(capsys, "info", checkpoint, "--set", "path=x")
+    assert "heads twice" in refusal(capsys, "info", checkpoint, "--set", "heads=3", "--set", "heads=4")
     assert "--top: found 0" in refusal(capsys, "classify", checkpoint, picture, "--top", 0)
     wrong = ["--classes", picture]
     assert "one name per line" in refusal(capsys, "classify", checkpoint, picture, *wrong)

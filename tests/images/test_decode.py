@@ -7,6 +7,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -321,3 +322,12 @@ def test_decompression_bomb_is_refused(limit: int, tmp_path: Path, monkeypatch: 
     error = refused(tmp_path / "bomb.png")
     assert error.found == f"more than {limit} pixels"
     assert "MAX_IMAGE_PIXELS" in error.remedy
+
+
+def test_decoding_in_threads_leaves_the_warning_filters_alone(tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    Image.new("RGB", (8, 8)).save(path)
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: from_file(path, 3), range(200)))
+    assert list(warnings.filters) == before

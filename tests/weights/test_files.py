@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -200,3 +201,27 @@ def test_other_errors_of_the_block_pass_through(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="mine"), atomic_write(tmp_path / "f"):
         raise ValueError("mine")
     assert os.listdir(tmp_path) == []
+
+
+def test_what_is_not_a_file_is_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(CheckpointError, match="not a file"), atomic_write(pipe):
+        pass
+    assert pipe.is_fifo()
+
+
+def test_a_replaced_file_keeps_its_permissions(tmp_path: Path) -> None:
+    path = tmp_path / "private"
+    path.write_bytes(b"old")
+    path.chmod(0o600)
+    with atomic_write(path) as file:
+        file.write(b"new")
+    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"new", 0o600)
+
+
+def test_a_long_name_can_be_written(tmp_path: Path) -> None:
+    path = tmp_path / ("n" * 250)
+    with atomic_write(path) as file:
+        file.write(b"x")
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]

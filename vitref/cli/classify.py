@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 import vitref
 from vitref.array import HostArray
@@ -72,7 +73,7 @@ def show(results: list[dict[str, Any]]) -> None:
             table.add_column(heading, justify="left" if heading == "name" else "right")
         for row in result["top"]:
             table.add_row(
-                str(row["class"]), row["name"], f"{row['probability']:.4f}", f"{row['logit']:.3f}"
+                str(row["class"]), Text(row["name"]), f"{row['probability']:.4f}", f"{row['logit']:.3f}"
             )
         console.print(result["image"], soft_wrap=True, markup=False, highlight=False)
         console.print(table)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from vitref import components, graph
 from vitref.call import Call
@@ -71,8 +72,7 @@ def show_steps(console: Console, module: ModuleType, weights: Weights) -> None:
     """Where `module` stands in the model of these weights: one row per step, at batch size 1."""
     records, run = forward_steps(weights)
     found = [record for record in records if record.part is module]
-    title = f"In {weights.source.path or 'this model'}, for one image"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     for heading in ("step", "output", "parameters", "static arguments"):
         table.add_column(heading, overflow="fold")
     for record in found:
@@ -80,8 +80,9 @@ def show_steps(console: Console, module: ModuleType, weights: Weights) -> None:
         names = [name for name in record.parameters if name is not None]
         owned = "\n".join(f"{name} {run.parameters[name].shape}" for name in names)
         static = ", ".join(f"{key}={value}" for key, value in record.static.items())
-        table.add_row(record.path, "\n".join(shapes), owned, static)
-    console.print()
+        table.add_row(*map(Text, (record.path, "\n".join(shapes), owned, static)))
+    where = f"\nIn {weights.source.path or 'this model'}, for one image:\n"
+    console.print(where, markup=False, highlight=False, soft_wrap=True)
     console.print(table if found else "This model has no such step.")
 
 

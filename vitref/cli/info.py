@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from vitref.cli.options import add_weights, load_weights, print_json
 from vitref.weights import Weights
@@ -51,7 +52,7 @@ def facts(weights: Weights) -> dict[str, Any]:
 def show(weights: Weights, *, tensors: bool) -> None:
     console, found = Console(), facts(weights)
     for key in ("path", "format", "sha256"):
-        console.print(f"{key:11}{found[key]}", soft_wrap=True, highlight=False)
+        console.print(f"{key:11}{found[key]}", soft_wrap=True, highlight=False, markup=False)
     count = f"{found['parameters']:,} in {len(weights)} tensors"
     console.print(f"parameters {count}", highlight=False)
     for part in ("config", "preprocessing"):
@@ -59,7 +60,7 @@ def show(weights: Weights, *, tensors: bool) -> None:
         for heading in ("field", "value", "from"):
             table.add_column(heading, overflow="fold")
         for field, fact in found[part].items():
-            table.add_row(field, _plain(fact["value"]), fact["from"])
+            table.add_row(field, Text(_plain(fact["value"])), Text(fact["from"]))
         console.print()
         console.print(table if found[part] else f"{part}: not known; pictures cannot be used")
     if tensors:

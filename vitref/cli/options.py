@@ -4,6 +4,7 @@ import argparse
 import json
 from typing import Any
 
+from vitref import config, preprocessing
 from vitref.errors import ConfigError
 from vitref.weights import Weights, bundled, load
 
@@ -37,7 +38,14 @@ def add_numerics(parser: argparse.ArgumentParser, *, dtype: str) -> None:
 
 
 def load_weights(args: argparse.Namespace) -> Weights:
-    fields = dict(_field(text) for text in args.fields)
+    fields: dict[str, Any] = {}
+    for text in args.fields:
+        name, value = _field(text)
+        if name in fields:
+            raise ConfigError(
+                f"--set {text}", found=f"{name} twice", expected="each field once", remedy="Leave one out."
+            )
+        fields[name] = value
     path = bundled.checkpoint() if args.weights == BUNDLED else args.weights
     return load(path, convention=args.convention, **fields)
 
@@ -52,7 +60,7 @@ def class_names(args: argparse.Namespace, weights: Weights) -> list[str]:
 
 def _read_names(path: str, classes: int) -> list[str]:
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             names = file.read().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
@@ -73,6 +81,14 @@ def _read_names(path: str, classes: int) -> list[str]:
 
 def _field(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
+    allowed = config.FIELDS | preprocessing.FIELDS
+    if equals and name.strip() not in allowed:
+        raise ConfigError(
+            f"--set {text}",
+            found=f"unknown field {name.strip()}",
+            expected=f"one of {', '.join(sorted(allowed))}",
+            remedy="Correct the spelling.",
+        )
     if not equals or not name.strip():
         raise ConfigError(
             f"--set {text}",

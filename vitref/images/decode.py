@@ -19,6 +19,7 @@ Source: Pillow's `Image.convert`, `ImageOps.exif_transpose`; timm `timm/data/dat
 """
 
 import stat
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -100,11 +101,15 @@ def _deep(image: Image.Image) -> bool:
     return False
 
 
+_ONE_AT_A_TIME = threading.Lock()
+"""`warnings.catch_warnings` changes the whole process: two threads inside it would leave it changed."""
+
+
 @contextmanager
 def _guarded(where: str) -> Iterator[None]:
     """Every failure of Pillow or of the file system as an ImageError; Pillow's other warnings are dropped."""
     try:
-        with warnings.catch_warnings():
+        with _ONE_AT_A_TIME, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             yield
