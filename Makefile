@@ -13,6 +13,7 @@ test: .venv/.development
 
 lint: .venv/.development
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 # On the installed wheel and away from the checkout: only there do backends/ and weights/ lie where
 # they are imported from. The tests come along as one more package.

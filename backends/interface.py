@@ -13,6 +13,7 @@ class Kernel(Protocol):
     PARAMS   names relative to the step ("fc1.weight" for a composite); a kernel for a composite refuses
              a model that lacks one of them (qkv_bias False)
     HIDES    the steps it swallows, relative to the step; empty for a primitive
+    YIELDS   True when it steps aside where everything is recorded: a kernel that is there for memory alone
     ADDS     True when its backward takes `add`, a further cotangent of the component's only input
     refuses  why it cannot take these shapes, dtypes or options; None when it can
     forward  (*inputs, *parameters, **static, xp, ws, keep) -> (y, saved)
@@ -29,7 +30,7 @@ class Kernel(Protocol):
 
     def refuses(self, *inputs: Array, **static: Any) -> str | None: ...
     def forward(self, *arrays: Array, **static: Any) -> tuple[Any, Any]: ...
-    def backward(self, dy: Any, saved: Any, **extra: Any) -> tuple[Array, ...]: ...
+    def backward(self, *cotangent_and_saved: Any, **extra: Any) -> tuple[Array, ...]: ...
 
 
 @dataclass(frozen=True)

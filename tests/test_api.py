@@ -2,6 +2,7 @@
 
 import pickle
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import vitref
+from vitref.resampling import RECIPES, matrix
 from vitref.testing.tolerance import tolerance
 
 Array = npt.NDArray[Any]
@@ -40,6 +42,7 @@ PIXELS = vitref.Preprocessing(
     std=(0.2,) * 3,
 )
 LABELS = [4, 0]
+TRAIN = vitref.Train(dropout=0.2, attention_dropout=0.3, drop_path=0.4, seed=3, step=9)
 
 
 def random_weights(config: vitref.Config = CONFIG, seed: int = 0) -> vitref.Weights:
@@ -197,6 +200,179 @@ def test_same_input_same_file(weights: vitref.Weights, image: Array, tmp_path: P
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
+# Losses
+
+
+def moved(weights: vitref.Weights, name: str, step: float) -> vitref.Weights:
+    """Along a fixed random direction of one parameter."""
+    direction = np.random.default_rng(6).standard_normal(weights[name].shape)
+    return weights.replace({name: weights[name] + step * direction})
+
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "cross_entropy": {},
+    "smoothed": {"label_smoothing": 0.2},
+    "sigmoid": {"loss": "sigmoid"},
+    "sigmoid smoothed": {"loss": "sigmoid", "label_smoothing": 0.2},
+    "training": {"train": TRAIN},
+}
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=list(SETTINGS))
+@pytest.mark.parametrize("name", ["pos_embed", "blocks.0.attn.qkv.weight", "head.bias"])
+def test_gradients_are_those_of_the_loss(
+    settings: dict[str, Any], name: str, weights: vitref.Weights, image: Array
+) -> None:
+    """By central differences, whose error is a few 1e-9 here: the loss that is returned is differentiated."""
+    found = vitref.backward(weights, image, LABELS, dtype="float64", **settings)
+    direction = np.random.default_rng(6).standard_normal(weights[name].shape)
+    ahead, behind = (
+        vitref.backward(moved(weights, name, step), image, LABELS, dtype="float64", **settings).loss
+        for step in (1e-5, -1e-5)
+    )
+    assert ahead is not None
+    assert behind is not None
+    along = float(np.sum(found.weights[name] * direction))
+    assert (ahead - behind) / 2e-5 == pytest.approx(along, rel=1e-6, abs=1e-8)
+
+
+def test_losses_are_those_of_the_logits(weights: vitref.Weights, image: Array) -> None:
+    logits = vitref.forward(weights, image, dtype="float64")
+    log_p = logits - np.log(np.sum(np.exp(logits), axis=1, keepdims=True))
+    yes, no = np.log1p(np.exp(-logits)), np.log1p(np.exp(logits))
+    hot = np.eye(5)[LABELS]
+    soft = 0.8 * hot + 0.2 / 5
+    expected = {
+        "cross_entropy": -np.mean(np.sum(hot * log_p, axis=1)),
+        "smoothed": -np.mean(np.sum(soft * log_p, axis=1)),
+        "sigmoid": np.mean(np.sum(hot * yes + (1 - hot) * no, axis=1)),
+        "sigmoid smoothed": np.mean(np.sum(soft * yes + (1 - soft) * no, axis=1)),
+    }
+    for name, loss in expected.items():
+        for verb in (vitref.backward, vitref.trace):
+            found: Any = verb(weights, image, LABELS, dtype="float64", **SETTINGS[name])
+            value = found.loss if verb is vitref.backward else float(found["loss"])
+            assert value == pytest.approx(loss, rel=tolerance("float64", 1000)), name
+
+
+def test_labels_that_do_not_sum_to_one_are_for_the_sigmoid_loss(
+    weights: vitref.Weights, image: Array
+) -> None:
+    shares = np.random.default_rng(7).uniform(0, 1, (2, 5))
+    assert vitref.backward(weights, image, shares, loss="sigmoid").loss is not None
+    with pytest.raises(vitref.ConfigError, match="do not sum to 1"):
+        vitref.backward(weights, image, shares)
+
+
+# Training
+
+
+def test_training_depends_on_seed_and_step_alone(weights: vitref.Weights, image: Array) -> None:
+    def taps(train: vitref.Train | None) -> Any:
+        return vitref.trace(weights, image, LABELS, train=train)
+
+    first, again = taps(TRAIN), taps(TRAIN)
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+    for other in (replace(TRAIN, seed=4), replace(TRAIN, step=10), replace(TRAIN, first=1), None):
+        assert not np.allclose(first["logits"], taps(other)["logits"])
+
+
+def test_the_verbs_agree_in_training(weights: vitref.Weights, image: Array) -> None:
+    logits = vitref.forward(weights, image, train=TRAIN, dtype="float64")
+    found = vitref.backward(weights, image, LABELS, train=TRAIN, dtype="float64")
+    taps = vitref.trace(weights, image, LABELS, train=TRAIN)
+    assert np.array_equal(logits, taps["logits"])
+    assert found.logits is not None
+    assert np.array_equal(logits, found.logits)
+    assert np.array_equal(found.image, taps["image:dy"])
+    assert all(np.array_equal(found.weights[name], taps[f"{name}:grad"]) for name in weights)
+    assert [name for name in taps if "drop" in name and ":" not in name][:2] == [
+        "pos_drop",
+        "blocks.0.attn.attn_drop",
+    ]
+
+
+def test_a_batch_may_be_split(weights: vitref.Weights, image: Array) -> None:
+    """Sums of gradients over the parts are those of the whole: `first` says where a part begins."""
+    dy = np.random.default_rng(8).standard_normal((2, 5))
+    whole = vitref.backward(weights, image, cotangent=dy, train=TRAIN, dtype="float64")
+    parts = [
+        vitref.backward(
+            weights, image[n], cotangent=dy[n : n + 1], train=replace(TRAIN, first=n), dtype="float64"
+        )
+        for n in range(2)
+    ]
+    assert np.allclose(
+        np.concatenate([p.image for p in parts]), whole.image, rtol=0, atol=tolerance("float64", 1000)
+    )
+    for name in weights:
+        total = parts[0].weights[name] + parts[1].weights[name]
+        assert np.allclose(total, whole.weights[name], rtol=0, atol=tolerance("float64", 1000)), name
+
+
+def test_masks_do_not_depend_on_the_dtype(weights: vitref.Weights, image: Array) -> None:
+    single, double = (vitref.trace(weights, image, train=TRAIN, dtype=d) for d in ("float32", "float64"))
+    for name in double:
+        assert single[name].dtype == np.float32
+        if name.endswith("drop") or "drop" in name.rpartition(".")[2]:
+            assert np.array_equal(single[name] == 0, double[name] == 0), name
+
+
+def test_a_recording_says_how_it_was_trained(weights: vitref.Weights, image: Array) -> None:
+    about = vitref.trace(weights, image, train=TRAIN).about
+    assert vitref.Train(**about["train"]) == TRAIN
+    assert vitref.trace(weights, image).about["train"] is None
+
+
+# Another image size
+
+
+def stretched(recipe: str, image_size: tuple[int, int]) -> vitref.Weights:
+    """The weights of CONFIG for another image size, their position table as it is."""
+    config = {**CONFIG.to_dict(), "image_size": image_size, "position_resize": recipe}
+    return random_weights(vitref.Config(**config))
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("image_size", [(10, 9), (4, 18)])
+def test_at_another_size_the_table_is_resized_within_the_graph(
+    recipe: str, image_size: tuple[int, int]
+) -> None:
+    """Outputs are those of the weights with a resized table, the gradient is A^T dtable B of theirs."""
+    weights = stretched(recipe, image_size)
+    resized = weights.resized(image_size)
+    x = np.random.default_rng(9).standard_normal((2, 3, *image_size))
+    found = vitref.backward(weights, x, LABELS, dtype="float64")
+    expected = vitref.backward(resized, x, LABELS, dtype="float64")
+    assert found.loss == pytest.approx(expected.loss, rel=tolerance("float64", 1000))
+    assert np.allclose(found.image, expected.image, rtol=0, atol=tolerance("float64", 1000))
+
+    rows, columns = weights.config.grid
+    a, b = matrix(3, rows, recipe), matrix(3, columns, recipe)
+    theirs = expected.weights["pos_embed"]
+    table = np.einsum("ri,rsd,sj->ijd", a, theirs[0, 1:].reshape(rows, columns, -1), b).reshape(1, 9, -1)
+    mine = np.concatenate([theirs[:, :1], table], axis=1)
+    assert found.weights["pos_embed"].shape == (1, 10, 6)
+    assert np.allclose(found.weights["pos_embed"], mine, rtol=0, atol=tolerance("float64", 1000))
+
+
+def test_a_saved_model_may_be_loaded_for_another_size(weights: vitref.Weights, tmp_path: Path) -> None:
+    path, size = tmp_path / "weights.safetensors", (10, 9)
+    weights.save(path)
+    loaded = vitref.load(path, image_size=size, position_resize="bicubic")
+    assert np.array_equal(loaded["pos_embed"], weights["pos_embed"])
+    x = np.random.default_rng(9).standard_normal((2, 3, *size))
+    expected = vitref.forward(stretched("bicubic", size), x, dtype="float64")
+    assert np.array_equal(vitref.forward(loaded, x, dtype="float64"), expected)
+
+
+def test_the_table_is_resized_in_the_dtype_of_the_run() -> None:
+    weights, x = stretched("bicubic", (10, 9)), np.zeros((1, 3, 10, 9))
+    single, double = (vitref.trace(weights, x, dtype=d)["pos_embed"] for d in ("float32", "float64"))
+    assert single.dtype == np.float32
+    assert np.linalg.norm(single - double) < tolerance("float32", 100) * np.linalg.norm(double)
+
+
 REFUSED: dict[str, tuple[dict[str, Any], type[vitref.Error], str]] = {
     "no labels": ({}, vitref.ConfigError, "labels, cotangent: found neither"),
     "both": ({"labels": LABELS, "cotangent": np.ones((2, 5))}, vitref.ConfigError, "found both"),
@@ -222,6 +398,25 @@ REFUSED: dict[str, tuple[dict[str, Any], type[vitref.Error], str]] = {
     "backend": ({"labels": LABELS, "backend": "abacus"}, vitref.BackendError, "'abacus'.*numpy"),
     "dtype": ({"labels": LABELS, "dtype": "float8"}, vitref.BackendError, "dtype: found 'float8'"),
     "precision": ({"labels": LABELS, "precision": "tf32"}, vitref.BackendError, "precision: found 'tf32'"),
+    "loss": ({"labels": LABELS, "loss": "hinge"}, vitref.ConfigError, "loss: found 'hinge'; .*sigmoid"),
+    "loss type": ({"labels": LABELS, "loss": ["sigmoid"]}, vitref.ConfigError, "loss: found "),
+    "smoothing": ({"labels": LABELS, "label_smoothing": 1.0}, vitref.ConfigError, "label_smoothing: found 1"),
+    "loss without labels": (
+        {"cotangent": np.ones((2, 5)), "loss": "sigmoid"},
+        vitref.ConfigError,
+        "loss, label_smoothing: found 'sigmoid', 0.0 without labels",
+    ),
+    "smoothing without labels": (
+        {"cotangent": np.ones((2, 5)), "label_smoothing": 0.1},
+        vitref.ConfigError,
+        "found 'cross_entropy', 0.1 without labels",
+    ),
+    "train": (
+        {"labels": LABELS, "train": {"dropout": 0.1}},
+        vitref.ConfigError,
+        "train: found .*vitref.Train",
+    ),
+    "train switch": ({"labels": LABELS, "train": True}, vitref.ConfigError, "train: found True"),
 }
 
 
@@ -245,9 +440,10 @@ def test_other_image_sizes_are_refused(weights: vitref.Weights, shape: tuple[int
         vitref.forward(weights, np.zeros(shape))
 
 
-def test_a_table_for_another_grid_is_refused(image: Array) -> None:
+def test_a_table_for_another_grid_needs_a_recipe(image: Array) -> None:
     config = vitref.Config(**{**CONFIG.to_dict(), "position_grid": (3, 2)})
-    with pytest.raises(vitref.ConfigError, match="3 x 3 patches.*3 x 2, the grid of the position table"):
+    message = r"position_resize: found no recipe, for a position table of \(3, 2\) at a grid of \(3, 3\)"
+    with pytest.raises(vitref.ConfigError, match=message):
         vitref.forward(random_weights(config), image)
 
 

@@ -37,15 +37,16 @@ def test_a_variant_is_a_whole_config(name: str) -> None:
     assert conventions.variant_source(name)
 
 
-def test_timm_says_eps_activation_pool_and_pixels() -> None:
+def test_timm_says_numerics_and_pixels() -> None:
     facts = conventions.model_facts("timm")
     assert {name: fact.value for name, fact in facts.items()} == {
         "eps": 1e-6,
         "activation": "gelu",
         "pool": "token",
+        "position_resize": "bicubic_antialias",
     }
     pixels = conventions.pixel_facts("timm")
-    assert set(pixels) - {"crop_pct", "interpolation_not_square"} <= FIELDS
+    assert set(pixels) - {"crop_pct"} <= FIELDS
     assert all(fact.source.startswith("timm/") for fact in (*facts.values(), *pixels.values()))
 
 
@@ -71,7 +72,8 @@ def test_unknown_names_list_the_known(name: str) -> None:
 def test_architectures_are_variants() -> None:
     fact = conventions.architecture("vit_tiny_patch16_224")
     assert fact is not None
-    assert fact.value == {**conventions.variant("ViT-Ti/16"), "qkv_bias": True}
+    plain = {"qkv_bias": True, "class_token": True, "class_position": True, "layer_scale": False}
+    assert fact.value == {**conventions.variant("ViT-Ti/16"), **plain, "pool": "token"}
     assert "vit_tiny_patch16_224" in fact.source
     assert conventions.architecture("vit_base_patch16_clip_224") is None
 

@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-FACTS = {"vitref.errors", "vitref.array", "vitref.config", "vitref.conventions", "vitref.preprocessing"}
+FACTS = {
+    "vitref.errors",
+    "vitref.array",
+    "vitref.config",
+    "vitref.conventions",
+    "vitref.json_files",
+    "vitref.masks",
+    "vitref.preprocessing",
+    "vitref.processors",
+    "vitref.resampling",
+}
 REFERENCE = {"vitref.array", "vitref.components", "vitref.run", "vitref.graph"}
 BACKENDS = {"vitref.backends", "vitref.backends.interface"}
 BELOW_API = FACTS | REFERENCE | BACKENDS | {"vitref.weights", "vitref.images"}
@@ -17,21 +27,30 @@ LAYERS: dict[str, set[str]] = {
     "vitref.errors": set(),
     "vitref.array": {"numpy", "scipy"},
     "vitref.conventions": {"vitref.errors"},
-    "vitref.config": {"vitref.errors", "vitref.conventions"},
-    "vitref.preprocessing": {"vitref.errors", "vitref.config"},
+    "vitref.resampling": {"numpy"},
+    "vitref.masks": {"vitref.errors", "numpy"},
+    "vitref.labels": {"vitref.array", "vitref.errors", "numpy"},
+    "vitref.config": {"vitref.errors", "vitref.conventions", "vitref.resampling"},
+    "vitref.json_files": {"vitref.errors"},
+    "vitref.processors": {"vitref.errors", "vitref.conventions"},
+    "vitref.preprocessing": FACTS,
     "vitref.components": {"vitref.array"},
     "vitref.run": {"vitref.errors", "vitref.array"},
-    "vitref.graph": {"vitref.array", "vitref.components", "vitref.run"},
-    "vitref.backends": BACKENDS | {"vitref.array", "vitref.errors", "numpy"},
+    "vitref.graph": FACTS | {"vitref.components", "vitref.run"},
+    "vitref.backends": BACKENDS | {"vitref.array", "vitref.components", "vitref.errors", "numpy"},
     "vitref.backends.interface": {"vitref.array"},
-    "vitref.weights": FACTS | BACKENDS | {"numpy", "ml_dtypes", "safetensors"},  # backends: for Weights.to
+    "vitref.weights": FACTS | BACKENDS | {"vitref.components", "numpy", "ml_dtypes", "safetensors"},
     "vitref.images": FACTS | {"numpy", "PIL"},
     "vitref.testing": REFERENCE | {"vitref.backends.interface", "numpy", "hypothesis", "pytest"},
     "vitref.recording": FACTS | {"vitref.weights", "numpy"},
-    "vitref.call": BELOW_API | {"vitref.recording", "numpy", "ml_dtypes"},
+    "vitref.call": BELOW_API | {"vitref.labels", "vitref.recording", "numpy", "ml_dtypes"},
     "vitref.api": BELOW_API | {"vitref.call", "vitref.recording", "numpy", "ml_dtypes"},
     "vitref.training": BELOW_API | API | {"numpy", "rich", "sklearn"},
-    "vitref.cli": BELOW_API | API | {"vitref.testing", "vitref.training", "numpy", "rich", "PIL"},
+    "vitref.benchmark": BELOW_API | API | {"numpy", "rich"},
+    "vitref.verify": BELOW_API | API | {"vitref.testing", "numpy", "ml_dtypes", "hypothesis"},
+    "vitref.cli": BELOW_API
+    | API
+    | {"vitref.benchmark", "vitref.testing", "vitref.training", "vitref.verify", "numpy", "rich", "PIL"},
     "vitref.__main__": {"vitref.cli"},
     "vitref": FACTS | BACKENDS | {"vitref.api", "vitref.recording", "vitref.weights"},
 }

@@ -1,5 +1,7 @@
 """Preprocessing: every field checked, one number for all channels, and plain types back and forth."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -70,3 +72,120 @@ def test_what_is_cut_out_must_fit_into_what_is_resized(size: tuple[int, int]) ->
     with pytest.raises(ConfigError) as caught:
         Preprocessing(**{**PLAIN, "size": size})
     assert caught.value.where == "Preprocessing.resize_to"
+
+
+TIMM: dict[str, Any] = {
+    "architecture": "vit_tiny_patch16_224",
+    "pretrained_cfg": {"input_size": [3, 224, 192], "crop_pct": 0.9, "mean": [0.5] * 3, "std": [0.25] * 3},
+}
+HUGGING_FACE: dict[str, Any] = {
+    "image_processor_type": "ViTImageProcessor",
+    "size": {"height": 32, "width": 48},
+    "resample": 2,
+    "image_mean": [0.1, 0.2, 0.3],
+    "image_std": [0.4, 0.5, 0.6],
+}
+
+
+def written(path: Path, content: Any) -> Path:
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_timms_config_file(tmp_path: Path) -> None:
+    written(tmp_path / "config.json", TIMM)
+    expected = Preprocessing(
+        size=(224, 192),
+        channels=3,
+        resize="shortest",
+        resize_to=(248, 213),
+        interpolation="bilinear",
+        mean=0.5,  # type: ignore[arg-type]
+        std=0.25,  # type: ignore[arg-type]
+    )
+    found = Preprocessing.load(tmp_path)
+    assert found == Preprocessing(**{**expected.to_dict(), "interpolation": "bicubic"})
+    assert Preprocessing.load(tmp_path / "config.json") == found
+    older = {"architecture": "x", **TIMM["pretrained_cfg"]}
+    assert Preprocessing.load(written(tmp_path / "older.json", older)) == found
+
+
+def test_transformers_processor_file_comes_before_config_json(tmp_path: Path) -> None:
+    written(tmp_path / "config.json", {"model_type": "vit"})
+    written(tmp_path / "preprocessor_config.json", HUGGING_FACE)
+    expected = Preprocessing(
+        size=(32, 48),
+        channels=3,
+        resize="squash",
+        resize_to=(32, 48),
+        interpolation="bilinear",
+        mean=(0.1, 0.2, 0.3),
+        std=(0.4, 0.5, 0.6),
+    )
+    assert Preprocessing.load(tmp_path) == expected
+    assert Preprocessing.load(written(tmp_path / "other.json", HUGGING_FACE)) == expected
+
+
+def test_transformers_own_defaults(tmp_path: Path) -> None:
+    path = written(tmp_path / "preprocessor_config.json", {"feature_extractor_type": "ViTFeatureExtractor"})
+    assert Preprocessing.load(path) == Preprocessing.convention("huggingface", size=224)
+
+
+def test_one_channel(tmp_path: Path) -> None:
+    grey = {**HUGGING_FACE, "image_mean": [0.1, 0.2], "image_std": [0.2, 0.3]}
+    with pytest.raises(ConfigError, match="Preprocessing.channels"):
+        Preprocessing.load(written(tmp_path / "preprocessor_config.json", grey))
+    grey = {**HUGGING_FACE, "image_mean": [0.1], "image_std": [0.2]}
+    made = Preprocessing.load(written(tmp_path / "preprocessor_config.json", grey))
+    assert (made.channels, made.mean, made.std) == (1, (0.1,), (0.2,))
+    timm = {**TIMM, "pretrained_cfg": {"input_size": [1, 8, 8], "mean": [0.5], "std": [0.5]}}
+    assert Preprocessing.load(written(tmp_path / "config.json", timm).parent / "config.json").channels == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "where"),
+    [
+        ({**HUGGING_FACE, "size": {"shortest_edge": 3}}, "preprocessor_config.json: size"),
+        ({**HUGGING_FACE, "size": 0}, "preprocessor_config.json: Preprocessing.size"),
+        ({**HUGGING_FACE, "image_std": [0, 0, 0]}, "preprocessor_config.json: Preprocessing.std"),
+        ([1], "preprocessor_config.json"),
+    ],
+)
+def test_a_wrong_file_is_named(tmp_path: Path, content: Any, where: str) -> None:
+    written(tmp_path / "preprocessor_config.json", content)
+    with pytest.raises(ConfigError) as caught:
+        Preprocessing.load(tmp_path)
+    assert caught.value.where == str(tmp_path / where)
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a folder without either"):
+        Preprocessing.load(tmp_path)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        Preprocessing.load(tmp_path / "gone.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "resize_to", "interpolation"),
+    [
+        ("timm", (35, 35), "bicubic"),
+        ("huggingface", (32, 32), "bilinear"),
+        ("google", (32, 32), "bilinear_tf"),
+    ],
+)
+def test_conventions(name: str, resize_to: tuple[int, int], interpolation: str) -> None:
+    made = Preprocessing.convention(name, size=32)
+    assert (made.size, made.resize_to, made.interpolation) == ((32, 32), resize_to, interpolation)
+    assert (made.mean, made.std) == ((0.5,) * 3, (0.5,) * 3)
+    assert made.resize == ("shortest" if name == "timm" else "squash")
+    assert Preprocessing.convention(name, size=(32, 16), channels=1).mean == (0.5,)
+
+
+def test_timms_convention_off_the_square() -> None:
+    assert Preprocessing.convention("timm", size=(32, 48)).interpolation == "bicubic"
+
+
+@pytest.mark.parametrize(("name", "size"), [("torch", 32), ("timm", 0), ("timm", "32"), (None, 32)])
+def test_wrong_conventions(name: Any, size: Any) -> None:
+    with pytest.raises(ConfigError):
+        Preprocessing.convention(name, size=size)

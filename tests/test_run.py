@@ -215,6 +215,44 @@ def test_inference_saves_nothing() -> None:
         t.undo("a", DY)
 
 
+# Tables and masks
+
+
+def tables(rows: int, columns: int, fill: float) -> HostArray:
+    return np.full((rows, columns), fill)
+
+
+def test_a_constant_is_built_on_the_host_in_float64_unless_said_otherwise() -> None:
+    built = Trace(Run({})).at("embed").constant(tables, 2, 3, 0.5)
+    assert (built.dtype, built.shape) == (np.float64, (2, 3))
+    calls: list[Any] = []
+
+    def constants(build: Any, *arguments: Any) -> Any:
+        calls.append((build, arguments))
+        return build(*arguments).astype(np.float32)
+
+    assert Trace(Run({}, constants=constants)).constant(tables, 2, 3, 0.5).dtype == np.float32
+    assert calls == [(tables, (2, 3, 0.5))]
+
+
+def test_a_mask_is_asked_for_under_the_path_of_its_step() -> None:
+    calls: list[Any] = []
+
+    def masks(path: str, shape: tuple[int, ...], rate: float) -> HostArray:
+        calls.append((path, shape, rate))
+        return np.ones(shape)
+
+    t = Trace(Run({}, masks=masks))
+    assert t.mask("pos_drop", (2, 3), 0.1).shape == (2, 3)
+    t.at("blocks.0").at("mlp").at("").mask("drop1", np.zeros((2, 5)).shape, 0.2)
+    assert calls == [("pos_drop", (2, 3), 0.1), ("blocks.0.mlp.drop1", (2, 5), 0.2)]
+
+
+def test_a_mask_in_evaluation_is_a_mistake() -> None:
+    with pytest.raises(RuntimeError, match=r"blocks\.0\.drop_path1 needs masks, and this pass has none"):
+        Trace(Run({})).at("blocks.0").mask("drop_path1", (2,), 0.1)
+
+
 # Taps
 
 

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from vitref.api import Gradients, backward, forward, init, load, preprocess, trace
 from vitref.config import Config
 from vitref.errors import BackendError, CheckpointError, ConfigError, Error, ImageError
+from vitref.masks import Train
 from vitref.preprocessing import Preprocessing
 from vitref.recording import Recording
 from vitref.weights import Source, Weights
@@ -29,6 +30,7 @@ __all__ = [
     "Preprocessing",
     "Recording",
     "Source",
+    "Train",
     "Weights",
     "backward",
     "forward",

@@ -17,6 +17,7 @@ from vitref.backends.interface import Backend
 from vitref.call import Call, run_pass
 from vitref.errors import ConfigError
 from vitref.graph import vit
+from vitref.masks import Train
 from vitref.preprocessing import Preprocessing
 from vitref.recording import Recording
 from vitref.run import Trace
@@ -46,6 +47,9 @@ class Gradients:
     weights: dict[str, HostArray]
     image: HostArray
 
+    def __repr__(self) -> str:
+        return f"Gradients(loss={self.loss}, {len(self.weights)} weights, image {self.image.shape})"
+
 
 def preprocess(image: Any, weights: WeightsLike | Preprocessing) -> HostArray:
     """Decode, resize, crop and normalise pictures: (N, C, H, W), float64.
@@ -70,6 +74,7 @@ def forward(
     weights: WeightsLike,
     image: Any,
     *,
+    train: Train | None = None,
     backend: str | Backend = "numpy",
     dtype: str = "float32",
     precision: str = "strict",
@@ -77,10 +82,11 @@ def forward(
     """The model's final output: logits (N, classes), or (N, width) for a model without head.
 
     Image and weights are converted to `dtype` ("float32" or "float64"), everything is computed in
-    it, and the result has it. Raises ConfigError, ImageError, CheckpointError or BackendError.
+    it, and the result has it. With `train` it is a training pass: dropout and DropPath are active.
+    Raises ConfigError, ImageError, CheckpointError or BackendError.
     """
-    call = Call.prepare(_loaded(weights), image, backend, dtype, precision)
-    y = vit.forward(Trace(call.run(keep=False)), call.image, **call.model)
+    call = Call.prepare(_loaded(weights), image, backend, dtype, precision, train)
+    y = Trace(call.run(keep=False)).step("", vit, call.image, **call.model)
     return call.backend.to_host(y)
 
 
@@ -90,15 +96,22 @@ def backward(
     labels: Any = None,
     *,
     cotangent: Cotangent | None = None,
+    loss: str = "cross_entropy",
+    label_smoothing: float = 0.0,
+    train: Train | None = None,
     backend: str | Backend = "numpy",
     dtype: str = "float32",
     precision: str = "strict",
 ) -> Gradients:
-    """The gradient of the mean softmax cross-entropy, or of what `cotangent` weighs.
+    """The gradient of a loss, the mean over the batch, or of what `cotangent` weighs.
 
-    labels      integers (N,), or probabilities (N, classes) whose rows sum to 1
-    cotangent   instead of labels: an array for the final output, or {named output: array}; the
-                gradients are those of the sum over all outputs of <cotangent, output>
+    labels           integers (N,), or (N, classes): probabilities whose rows sum to 1 (cross-entropy),
+                     numbers from 0 to 1 (sigmoid)
+    loss             "cross_entropy" (softmax) or "sigmoid" (summed over the classes)
+    label_smoothing  s: every label t becomes (1 - s) t + s / classes
+    cotangent        instead of labels: an array for the final output, or {named output: array}; the
+                     gradients are those of the sum over all outputs of <cotangent, output>
+    train            settings of a training pass: dropout and DropPath are active
 
     A parameter that nothing reaches has a zero gradient. Raises ConfigError when neither or both
     are given or they do not fit, ImageError, CheckpointError or BackendError.
@@ -110,9 +123,16 @@ def backward(
             expected="one of them",
             remedy="Give labels for the cross-entropy, or cotangent= for anything else.",
         )
-    call = Call.prepare(_loaded(weights), image, backend, dtype, precision)
+    call = Call.prepare(_loaded(weights), image, backend, dtype, precision, train)
     named = {"logits"} if call.weights.config.classes else set()
-    done = run_pass(call, labels, cotangent, frozenset(named if labels is None else named | {"loss"}))
+    done = run_pass(
+        call,
+        frozenset(named if labels is None else named | {"loss"}),
+        labels=labels,
+        loss=loss,
+        label_smoothing=label_smoothing,
+        cotangent=cotangent,
+    )
     taps = {name: call.backend.to_host(array) for name, array in done.run.taps.items()}
     return Gradients(
         loss=float(taps["loss"]) if "loss" in taps else None,
@@ -129,6 +149,9 @@ def trace(
     *,
     cotangent: Cotangent | None = None,
     only: Iterable[str] | None = None,
+    loss: str = "cross_entropy",
+    label_smoothing: float = 0.0,
+    train: Train | None = None,
     backend: str | Backend = "numpy",
     dtype: str = "float64",
     precision: str = "strict",
@@ -137,15 +160,18 @@ def trace(
 
     `only` names the taps to keep: "blocks.0.attn.softmax", "blocks.0.attn.softmax:dy" (the cotangent
     of that output), "blocks.0.attn.qkv.weight:grad" (the gradient of that parameter). Without it, all
-    that ran. Raises as `backward`, and ConfigError for a tap that does not exist.
+    that ran. The other arguments are those of `backward`. Raises as it does, and ConfigError for a tap
+    that does not exist.
     """
     if labels is not None and cotangent is not None:
         raise ConfigError(
             "labels, cotangent", found="both", expected="at most one of them", remedy="Leave one out."
         )
-    call = Call.prepare(_loaded(weights), image, backend, dtype, precision)
-    wanted = None if only is None else frozenset([only] if isinstance(only, str) else only)
-    done = run_pass(call, labels, cotangent, wanted)
+    call = Call.prepare(_loaded(weights), image, backend, dtype, precision, train)
+    wanted = None if only is None else _tap_names(only)
+    done = run_pass(
+        call, wanted, labels=labels, loss=loss, label_smoothing=label_smoothing, cotangent=cotangent
+    )
     gradients = {f"{name}:grad": done.run.gradients[name] for name in call.weights if done.run.gradients}
     taps = done.run.taps | {name: g for name, g in gradients.items() if wanted is None or name in wanted}
     return Recording(
@@ -154,6 +180,13 @@ def trace(
         inputs={"image": call.backend.to_host(call.image), **done.given},
         about=call.about(),
     )
+
+
+def _tap_names(only: Any) -> frozenset[str]:
+    names = [only] if isinstance(only, str) else list(only) if isinstance(only, Iterable) else [only]
+    if all(isinstance(name, str) for name in names):
+        return frozenset(names)
+    raise ConfigError("only", found=repr(only), expected="names of taps", remedy='Give only=["tokens"], say.')
 
 
 def _loaded(weights: WeightsLike) -> Weights:

@@ -4,21 +4,32 @@ No field on which official sources disagree (eps, activation, ...) has a default
 read from a file, or taken from a named convention (`vitref.conventions`).
 """
 
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from vitref import conventions
 from vitref.errors import ConfigError
+from vitref.resampling import RECIPES
 
-ACTIVATIONS = ("gelu", "gelu_tanh")
-POOLS = ("token",)
+CHOICES = {
+    "activation": ("gelu", "gelu_tanh"),
+    "pool": ("token", "mean", "mean_all"),
+    "final_norm": ("tokens", "pooled"),
+    "position_resize": ("", *RECIPES),
+}
+"""Field -> the values it may have."""
+
+SWITCHES = ("qkv_bias", "class_token", "class_position", "layer_scale")
+"""The fields that are True or False."""
+
 LARGEST = 2**31
 """No size or count reaches it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """The plain Vision Transformer with class token (Dosovitskiy et al. 2020, arXiv:2010.11929).
+    """The plain pre-norm Vision Transformer (Dosovitskiy et al. 2020, arXiv:2010.11929).
 
     image_size     (H, W) in pixels at which the model runs
     patch_size     (h, w) in pixels; a remainder of H by h or W by w at the bottom or right is not
@@ -32,9 +43,18 @@ class Config:
     classes        rows of the classifier; 0 for a model without head
     eps            of every LayerNorm, inside the root
     activation     "gelu" (exact, with erf) or "gelu_tanh"
-    pool           "token": the class token after the final norm
+    pool           "token": the class token; "mean": the mean over the patches; "mean_all": over all tokens
     qkv_bias       whether the fused query-key-value projection has a bias
     position_grid  (rows, columns) of patches in the stored position table
+    class_token    whether a class token stands in front of the patches
+    class_position whether the position table has a row for it (the first); else positions are added
+                   to the patches before the class token is put in front
+    final_norm     "tokens": the last LayerNorm (`norm`) is on all tokens, before pooling; "pooled": it
+                   is on the pooled vector (`fc_norm`)
+    layer_scale    whether each branch of a block is scaled per channel (`ls1.gamma`, `ls2.gamma`)
+    pre_logits     width of the linear layer with tanh between pooling and head; 0 for none
+    position_resize  how the position table is resized when `grid` is not `position_grid`: a name in
+                   `vitref.resampling.RECIPES`, or "" when not known; official sources disagree
 
     Raises ConfigError when a field has the wrong type or value, or two fields contradict.
     """
@@ -53,22 +73,35 @@ class Config:
     pool: str
     qkv_bias: bool
     position_grid: tuple[int, int]
+    class_token: bool = True
+    class_position: bool = True
+    final_norm: str = "tokens"
+    layer_scale: bool = False
+    pre_logits: int = 0
+    position_resize: str = ""
 
     def __post_init__(self) -> None:
         for name in ("image_size", "patch_size", "position_grid"):
             object.__setattr__(self, name, pair(name, getattr(self, name)))
         for name in ("channels", "width", "depth", "heads", "mlp_width"):
             whole(name, getattr(self, name), least=1)
-        whole("classes", self.classes, least=0)
-        whole("head_dim", self.head_dim, least=0)
+        for name in ("classes", "head_dim", "pre_logits"):
+            whole(name, getattr(self, name), least=0)
         if not isinstance(self.eps, (int, float)) or isinstance(self.eps, bool) or not 0 < self.eps < 1:
             raise _wrong("eps", self.eps, "a number above 0 and below 1")
-        if not isinstance(self.activation, str) or self.activation not in ACTIVATIONS:
-            raise _wrong("activation", self.activation, f"one of {', '.join(ACTIVATIONS)}")
-        if not isinstance(self.pool, str) or self.pool not in POOLS:
-            raise _wrong("pool", self.pool, f"one of {', '.join(POOLS)}")
-        if not isinstance(self.qkv_bias, bool):
-            raise _wrong("qkv_bias", self.qkv_bias, "True or False")
+        for name, choices in CHOICES.items():
+            if not isinstance(getattr(self, name), str) or getattr(self, name) not in choices:
+                raise _wrong(name, getattr(self, name), f"one of {', '.join(map(repr, choices))}")
+        for name in SWITCHES:
+            if not isinstance(getattr(self, name), bool):
+                raise _wrong(name, getattr(self, name), "True or False")
+        if self.pool == "token" and not self.class_token:
+            raise ConfigError(
+                "Config.pool",
+                found="'token' for a model without class token",
+                expected="'mean', or class_token=True",
+                remedy="Correct one of the two.",
+            )
         if self.head_dim == 0:
             if self.width % self.heads:
                 raise ConfigError(
@@ -94,8 +127,32 @@ class Config:
 
     @property
     def tokens(self) -> int:
-        """Length of the sequence that enters the blocks: the class token and the patches."""
-        return 1 + self.grid[0] * self.grid[1]
+        """Length of the sequence that enters the blocks: the class token, if any, and the patches."""
+        return self.class_token + self.grid[0] * self.grid[1]
+
+    @property
+    def position_prefix(self) -> int:
+        """Rows of the position table that belong to no patch."""
+        return int(self.class_token and self.class_position)
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters."""
+        return sum(math.prod(shape) for shape in self.parameter_shapes().values())
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of a forward pass of one image in its matrix products, at `image_size`.
+
+        A multiplication and an addition count as two; norms, softmax and GELU are not counted, as in
+        the published figures (timm counts each such pair once, as one MAC).
+        """
+        tokens, width, inner = self.tokens, self.width, self.heads * self.head_dim
+        patches = self.grid[0] * self.grid[1] * self.channels * math.prod(self.patch_size) * width
+        products = width * 4 * inner + 2 * tokens * inner + 2 * width * self.mlp_width
+        head_width = self.pre_logits or width
+        head = width * self.pre_logits + head_width * self.classes
+        return 2 * (patches + self.depth * tokens * products + head)
 
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """Canonical name -> shape of every parameter, in the order of the forward pass.
@@ -107,9 +164,10 @@ class Config:
         shapes: dict[str, tuple[int, ...]] = {
             "patch_embed.proj.weight": (width, self.channels, *self.patch_size),
             "patch_embed.proj.bias": (width,),
-            "cls_token": (1, 1, width),
-            "pos_embed": (1, 1 + rows * columns, width),
         }
+        if self.class_token:
+            shapes["cls_token"] = (1, 1, width)
+        shapes["pos_embed"] = (1, self.position_prefix + rows * columns, width)
         for i in range(self.depth):
             block = f"blocks.{i}."
             shapes |= {f"{block}norm1.weight": (width,), f"{block}norm1.bias": (width,)}
@@ -117,12 +175,23 @@ class Config:
             if self.qkv_bias:
                 shapes[f"{block}attn.qkv.bias"] = (3 * inner,)
             shapes |= {f"{block}attn.proj.weight": (width, inner), f"{block}attn.proj.bias": (width,)}
+            if self.layer_scale:
+                shapes[f"{block}ls1.gamma"] = (width,)
             shapes |= {f"{block}norm2.weight": (width,), f"{block}norm2.bias": (width,)}
             shapes |= {f"{block}mlp.fc1.weight": (hidden, width), f"{block}mlp.fc1.bias": (hidden,)}
             shapes |= {f"{block}mlp.fc2.weight": (width, hidden), f"{block}mlp.fc2.bias": (width,)}
-        shapes |= {"norm.weight": (width,), "norm.bias": (width,)}
+            if self.layer_scale:
+                shapes[f"{block}ls2.gamma"] = (width,)
+        norm = "norm" if self.final_norm == "tokens" else "fc_norm"
+        shapes |= {f"{norm}.weight": (width,), f"{norm}.bias": (width,)}
+        if self.pre_logits:
+            shapes |= {
+                "pre_logits.fc.weight": (self.pre_logits, width),
+                "pre_logits.fc.bias": (self.pre_logits,),
+            }
         if self.classes:
-            shapes |= {"head.weight": (self.classes, width), "head.bias": (self.classes,)}
+            features = self.pre_logits or width
+            shapes |= {"head.weight": (self.classes, features), "head.bias": (self.classes,)}
         return shapes
 
     def to_dict(self) -> dict[str, Any]:

@@ -14,6 +14,8 @@ class Error(Exception):
         self.where, self.found, self.expected, self.remedy = where, found, expected, remedy
 
     def __str__(self) -> str:
+        if "\n" in self.found:
+            return f"{self.where}: found {self.found.rstrip()}\nexpected {self.expected}\n{self.remedy}"
         return f"{self.where}: found {self.found}; expected {self.expected}. {self.remedy}"
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from vitref.array import HostArray
@@ -21,7 +22,8 @@ class Recording(Mapping[str, HostArray]):
     ran      step -> "kernel", "reference", or "reference (why the kernel was not used)"
     inputs   "image", and "labels" or "cotangent.PATH": the arrays that the pass was given
     about    plain values for JSON: versions, backend, dtype, Config, preprocessing, weights (sha256),
-             where each value came from, whether the image was given as pixels, the order of the taps
+             names of the pictures (None when the image came preprocessed), where each value came from,
+             the order of the taps
     """
 
     def __init__(
@@ -38,6 +40,9 @@ class Recording(Mapping[str, HostArray]):
         self.about = {"format": FORMAT, **about, "order": list(self._taps), "inputs": list(self.inputs)}
 
     def __getitem__(self, tap: str) -> HostArray:
+        if tap not in self._taps:
+            close = ", ".join(get_close_matches(str(tap), self._taps, n=3))
+            raise KeyError(f"no tap {tap!r} was recorded" + (f"; there is {close}" if close else ""))
         return self._taps[tap]
 
     def __iter__(self) -> Iterator[str]:

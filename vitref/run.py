@@ -6,7 +6,7 @@ in first out, on the way back. One dotted path names a step, its parameters, the
 taps. Nothing differentiates itself here: the order of the backward pass is written by hand.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -37,6 +37,11 @@ class Record(NamedTuple):
     workspace: Any
 
 
+def build_on_host(build: Callable[..., Array], *arguments: Any) -> Array:
+    """A constant of a pass on NumPy in float64: what `build` returns."""
+    return build(*arguments)
+
+
 @dataclass
 class Run:
     """What one pass shares.
@@ -48,6 +53,9 @@ class Run:
     inject       path -> array that replaces the step's output for the steps after it
     cotangents   path -> array that is added to the cotangent of the step's output
     workspace    passed on to kernels, as `workspace.at(step)`
+    constants    (build, *arguments) -> array: a table built on the host by `build(*arguments)`, as an
+                 array of `xp` in the dtype of the pass
+    masks        (path, shape, rate) -> array of 0 and 1 of `xp`: what dropout keeps; None in evaluation
 
     After the pass: `taps`; `gradients`, parameter name -> array; `outputs`, path -> shape and dtype
     of everything that has a name, in the order of the forward pass; `ran`, step -> "kernel",
@@ -62,6 +70,8 @@ class Run:
     inject: Mapping[str, Array] = field(default_factory=dict)
     cotangents: Mapping[str, Array] = field(default_factory=dict)
     workspace: Any = None
+    constants: Callable[..., Array] = build_on_host
+    masks: Callable[[str, tuple[int, ...], float], Array] | None = None
 
     taps: dict[str, Array] = field(default_factory=dict, init=False)
     gradients: dict[str, Array] = field(default_factory=dict, init=False)
@@ -82,7 +92,12 @@ class Run:
         if kernel is None:
             return part, "reference"
         hidden = [name for name in sorted(self._asked()) if _inside(name, stem, kernel.HIDES)]
-        reason = f"{hidden[0]} was asked for" if hidden else kernel.refuses(*inputs, **static)
+        if hidden:
+            reason: str | None = f"{hidden[0]} was asked for"
+        elif self.record is None and getattr(kernel, "YIELDS", False):
+            reason = "everything is recorded"
+        else:
+            reason = kernel.refuses(*inputs, **static)
         return (part, f"reference ({reason})") if reason else (kernel, "kernel")
 
     def _asked(self) -> set[str]:
@@ -136,6 +151,16 @@ class Trace:
     def at(self, name: str) -> "Trace":
         """The cursor of a composite's inside; one named "" has the names of its parent."""
         return Trace(self.run, f"{self.prefix}{name}.") if name else self
+
+    def constant(self, build: Callable[..., Array], *arguments: Any) -> Array:
+        """A table that does not depend on any input, built on the host."""
+        return self.run.constants(build, *arguments)
+
+    def mask(self, name: str, shape: tuple[int, ...], rate: float) -> Array:
+        """The mask of the dropout step of this name. Raises RuntimeError in evaluation."""
+        if self.run.masks is None:
+            raise RuntimeError(f"{self.prefix}{name} needs masks, and this pass has none")
+        return self.run.masks(f"{self.prefix}{name}", tuple(shape), rate)
 
     def step(self, name: str, part: Part, *inputs: Array, absent: tuple[str, ...] = (), **static: Any) -> Any:
         """Take a step forward: look its parameters up, run kernel or reference, save, record.

@@ -1,12 +1,8 @@
 """Weights: the parameters of one model, with its Config and where all of it came from."""
 
 import dataclasses
-import hashlib
-import json
 import math
 from collections.abc import Iterator, Mapping
-from functools import cached_property
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,45 +13,12 @@ from vitref.backends.interface import Backend
 from vitref.config import Config
 from vitref.errors import BackendError, CheckpointError, ConfigError
 from vitref.preprocessing import Preprocessing
-from vitref.weights import check, formats, record
-from vitref.weights.files import StrPath, save_tensors
+from vitref.weights import check, formats, record, resizing
+from vitref.weights.files import StrPath, path_text, save_tensors
+from vitref.weights.npz import save_arrays
+from vitref.weights.source import Source
 
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """Where weights came from.
-
-    path        the file, or None
-    format      whose names and layouts the file uses: "timm", "vitref"; "init" for drawn weights
-    provenance  field of Config or Preprocessing -> where its value came from
-    metadata    the file's own, without ours
-    """
-
-    path: str | None = None
-    format: str = "vitref"
-    provenance: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    tensors: Mapping[str, npt.NDArray[Any]] = dataclasses.field(
-        default_factory=dict, repr=False, compare=False
-    )
-
-    def __post_init__(self) -> None:
-        for name in ("provenance", "metadata", "tensors"):
-            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
-
-    @cached_property
-    def sha256(self) -> str:
-        """Hexadecimal digest of the tensors' names, dtypes, shapes and values; of nothing else."""
-        digest = hashlib.sha256()
-        for name in sorted(self.tensors):
-            array = self.tensors[name]
-            digest.update(json.dumps([name, str(array.dtype), list(array.shape)]).encode())
-            digest.update(array.tobytes())
-        return digest.hexdigest()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        mappings = dict(self.provenance), dict(self.metadata), dict(self.tensors)
-        return Source, (self.path, self.format, *mappings)
+__all__ = ["Source", "Weights", "known_dtype"]
 
 
 class Weights(Mapping[str, npt.NDArray[Any]]):
@@ -89,6 +52,8 @@ class Weights(Mapping[str, npt.NDArray[Any]]):
             raise _not_a("config", config, "a vitref.Config")
         if preprocessing is not None and not isinstance(preprocessing, Preprocessing):
             raise _not_a("preprocessing", preprocessing, "a vitref.Preprocessing or None")
+        if source is not None and not isinstance(source, Source):
+            raise _not_a("source", source, "a vitref.weights.Source or None")
         source = source or Source()
         where, shapes = source.path or "weights", config.parameter_shapes()
         arrays = _arrays(tensors, where)
@@ -133,9 +98,9 @@ class Weights(Mapping[str, npt.NDArray[Any]]):
 
     def replace(self, tensors: Mapping[str, Any]) -> "Weights":
         """New Weights with some tensors replaced, by canonical name; checked like new ones."""
-        return _rebuild(
-            {**self, **_arrays(tensors, "Weights.replace")}, self.config, self.preprocessing, self.source
-        )
+        given = _arrays(tensors, "Weights.replace")
+        source = self.source.replaced(given)
+        return _rebuild({**self, **given}, self.config, self.preprocessing, source)
 
     def to(self, backend: str | Backend = "numpy", dtype: str | None = None) -> "Weights":
         """These weights in `dtype` (each tensor's own when None), as arrays of `backend`.
@@ -159,38 +124,56 @@ class Weights(Mapping[str, npt.NDArray[Any]]):
             return self
         return _rebuild(arrays, self.config, self.preprocessing, self.source)
 
+    def resized(self, image_size: int | tuple[int, int]) -> "Weights":
+        """Weights for another image size, whose position table is the resized one; to fine-tune, say.
+
+        image_size  (H, W) in pixels, or one number for both
+
+        The table is resized in float64 by the recipe `config.position_resize`, then rounded to its
+        dtype. Preprocessing is kept only for the same size. Raises ConfigError when the recipe is not known.
+        """
+        config = dataclasses.replace(self.config, image_size=image_size)  # type: ignore[arg-type]
+        config = dataclasses.replace(config, position_grid=config.grid)
+        source = resizing.source(self.source, self.config, config)
+        same = config.image_size == self.config.image_size
+        table = {"pos_embed": resizing.table(self["pos_embed"], self.config, config)}
+        return _rebuild({**self, **table}, config, self.preprocessing if same else None, source)
+
     def export(self, tensors: Mapping[str, Any] | None = None, format: str | None = None) -> dict[str, Any]:
         """These weights, or any arrays with their canonical names and shapes, as another library names them.
 
         tensors  canonical name -> array, gradients for example; these weights when None
-        format   "timm", "vitref"; the format the weights came in when None
+        format   "timm", "huggingface", "google", "vitref"; the one the weights came in when None
 
-        Raises CheckpointError for a name or shape that is not one of the model's.
+        Raises CheckpointError for a name or shape that is not one of the model's, and ConfigError for
+        an unknown format or one that has no such model.
         """
         given = dict(self) if tensors is None else _arrays(tensors, "Weights.export")
         shapes = self.config.parameter_shapes()
-        wrong = [name for name, array in given.items() if array.shape != shapes.get(name)]
+        wrong = [f"{name} {array.shape}" for name, array in given.items() if array.shape != shapes.get(name)]
         if wrong:
             raise CheckpointError(
                 "Weights.export",
-                found=", ".join(f"{name} {given[name].shape}" for name in wrong),
+                found=", ".join(check.cut(wrong)),
                 expected="names and shapes of the model's parameters",
                 remedy="Give arrays keyed by the canonical names, each in the shape of its parameter.",
             )
-        return formats.get(self._layout(format)).from_canonical(given, self.config)
+        return self._layout(format).from_canonical(given, self.config)
 
     def save(self, path: StrPath, format: str | None = None) -> None:
-        """Write a safetensors file from which `load(path)` restores these weights exactly, by itself.
+        """Write a file from which `load(path)` restores these weights exactly, by itself: a NumPy archive
+        when its name ends in .npz, else safetensors.
 
         Raises CheckpointError when the file cannot be written; an older file then stays as it was.
         """
         layout, provenance = self._layout(format), self.source.provenance
-        own = {record.METADATA: record.write(layout, self.config, self.preprocessing, provenance)}
-        save_tensors(path, self.export(format=format), {**self.source.metadata, **own})
+        own = {record.METADATA: record.write(layout.name, self.config, self.preprocessing, provenance)}
+        write = save_arrays if path_text(path).lower().endswith(".npz") else save_tensors
+        write(path, self.export(format=format), {**self.source.metadata, **own})
 
-    def _layout(self, format: str | None) -> str:
+    def _layout(self, format: str | None) -> formats.Format:
         own = "vitref" if self.source.format == "init" else self.source.format
-        return formats.get(format or own).name
+        return formats.get(own, self.source.style) if format in (None, own) else formats.get(str(format))
 
 
 def known_dtype(dtype: str) -> np.dtype[Any]:
@@ -225,11 +208,30 @@ def _rebuild(
 def _arrays(tensors: Mapping[str, Any], where: str) -> dict[str, npt.NDArray[Any]]:
     if not isinstance(tensors, Mapping):
         raise _not_a("tensors", tensors, "a mapping of name -> array")
-    try:
-        return {name: np.asarray(tensor) for name, tensor in tensors.items()}
-    except ValueError as error:
+    names = [name for name in tensors if not isinstance(name, str)]
+    if names:
         raise CheckpointError(
-            where, found=f"what is no array ({error})", expected="arrays", remedy="Give NumPy arrays."
+            where,
+            found=f"the name {ascii(names[0])}",
+            expected="names that are text",
+            remedy="Give each tensor its canonical name.",
+        )
+    return {name: _array(tensor, f"{where}: {name}") for name, tensor in tensors.items()}
+
+
+def _array(tensor: Any, where: str) -> npt.NDArray[Any]:
+    if isinstance(tensor, np.ma.MaskedArray):
+        raise CheckpointError(
+            where,
+            found="a masked array",
+            expected="an array of which every element counts",
+            remedy="Fill it first, with its method filled.",
+        )
+    try:
+        return np.asarray(tensor)
+    except Exception as error:  # a tensor of another library may raise anything
+        raise CheckpointError(
+            where, found=f"what is no array ({error})", expected="an array", remedy="Give NumPy arrays."
         ) from None
 
 

@@ -33,7 +33,9 @@ def load_tensors(path: StrPath) -> tuple[dict[str, npt.NDArray[Any]], dict[str, 
     name = path_text(path)
     content = read_bytes(path, refusals.check)
     entries, metadata, _ = header.parse(content, name)
-    return _arrays(content, entries, name), metadata
+    stored = _deserialized(content, name)
+    del content  # the copies that follow must not add to it
+    return {entry.name: _array(bytes(stored.pop(entry.name)), entry, name) for entry in entries}, metadata
 
 
 def save_tensors(path: StrPath, tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
@@ -107,16 +109,16 @@ def path_text(path: StrPath) -> str:
     )
 
 
-def _arrays(content: bytes, entries: list[header.Entry], where: str) -> dict[str, npt.NDArray[Any]]:
-    """The tensors as views of bytes objects, which nobody can write to."""
+def _deserialized(content: bytes, where: str) -> dict[str, bytearray]:
     try:
-        stored = dict(safetensors.deserialize(content))  # type: ignore[no-untyped-call]
+        stored = safetensors.deserialize(content)  # type: ignore[no-untyped-call]
     except safetensors.SafetensorError as error:
         raise header.wrong(where, f"what the safetensors library refuses ({error})", "a sound file") from None
-    return {entry.name: _array(bytes(stored.pop(entry.name)["data"]), entry, where) for entry in entries}
+    return {name: entry["data"] for name, entry in stored}
 
 
 def _array(raw: bytes, entry: header.Entry, where: str) -> npt.NDArray[Any]:
+    """The tensor as a view of a bytes object, which nobody can write to."""
     if entry.dtype == "BOOL" and raw and max(raw) > 1:
         raise header.wrong(f"{where}: {entry.name}", f"the byte {max(raw)} in a BOOL", "0 or 1")
     return np.frombuffer(raw, header.DTYPES[entry.dtype]).reshape(entry.shape)

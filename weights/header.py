@@ -33,7 +33,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
 """Name in the file -> NumPy dtype."""
 
 MAX_RANK = 8
-MAX_HEADER = 100_000_000
+MAX_HEADER = 2_000_000
 PREFIX = 8
 
 

@@ -1,38 +1,24 @@
 """Loading: find the file, read the tensors, collect what is said about them, and make Weights of it."""
 
-import json
 import os
+from collections import ChainMap
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from vitref import config, conventions
 from vitref import preprocessing as pixels
 from vitref.config import Config
 from vitref.conventions import Fact
-from vitref.errors import CheckpointError, ConfigError
+from vitref.errors import ConfigError
 from vitref.preprocessing import Preprocessing
-from vitref.weights import check, formats, record, refusals, resolve, shapes
+from vitref.processors import PROCESSOR_FILE
+from vitref.weights import beside, check, finding, formats, positions, record, resolve, shapes
+from vitref.weights.beside import Beside
 from vitref.weights.container import Source, Weights
-from vitref.weights.files import StrPath, load_tensors, path_text, read_bytes
-
-CONFIG_FILE = "config.json"
+from vitref.weights.files import StrPath
+from vitref.weights.said import RECIPE, Said, against, blamed, same, split
 
 _FIELDS = config.FIELDS | pixels.FIELDS
-_RECIPE = pixels.FIELDS - config.FIELDS
-
-
-class Said(NamedTuple):
-    """What one source says: Config field -> Fact, and Preprocessing field (or crop_pct) -> Fact."""
-
-    model: Mapping[str, Fact]
-    pixels: Mapping[str, Fact]
-
-
-class Beside(NamedTuple):
-    """The library's config file beside the tensors, if it is one of this format, and remarks about it."""
-
-    file: formats.ConfigFile | None
-    remarks: list[str]
 
 
 def load(
@@ -40,14 +26,18 @@ def load(
     *,
     format: str | None = None,
     convention: str | None = None,
+    architecture: str | None = None,
     preprocessing: Preprocessing | None = None,
     **fields: Any,
 ) -> Weights:
-    """The weights in a safetensors file, or in a folder that holds one and perhaps a config.json.
+    """The weights in a file, or in a folder that holds one and perhaps config files.
 
-    path           the file or folder
-    format         whose names the tensors have ("timm", "vitref"); recognised when None
-    convention     whose numerics and pixels apply ("timm") where no file and no argument says
+    path           a safetensors file, a NumPy archive (.npz), an index of shards, or the folder of one
+    format         whose names the tensors have ("timm", "huggingface", ...); recognised when None
+    convention     whose numerics and pixels apply ("timm", "huggingface", "google") where no file and
+                   no argument says
+    architecture   the published name of the model ("vit_base_patch16_224", say), for what neither the
+                   tensors nor a file tell, such as the number of heads
     preprocessing  all of what the pixels need, instead of single fields
     fields         any field of Config or Preprocessing; `channels` sets both
 
@@ -55,59 +45,45 @@ def load(
     unknown, contradictory or open; open ones are listed with the published value for such a model.
     """
     arguments = _arguments(fields, preprocessing)
-    file = find(path)
-    tensors, metadata = load_tensors(file)
+    file = finding.find(path)
+    tensors, metadata = finding.read(file)
+    record.refuse_trace(metadata, file)
     own = record.read(metadata, file)
     layout = _layout(format, own, tensors, file)
     canonical = layout.to_canonical(tensors)
-    found = shapes.read(canonical, file)
-    check.require(canonical, shapes.expected(found), file)
+    sizes = shapes.read(canonical, file)
+    files = Beside(None, []) if own else beside.read(file, layout, sizes.fields)
+    stated = [_recorded(own, file, arguments), *_from_files(files, arguments, architecture)]
+    said = [against(arguments, stated), *stated, Said(layout.facts(tensors), {})]
 
-    beside = Beside(None, []) if own else _beside(file, layout, found.fields["width"].value)
-    said = [
-        arguments,
-        _recorded(own, file, arguments),
-        *_from_library(beside, layout.convention if convention is None else convention),
-    ]
-    file_size = beside.file.fields.get("image_size") if beside.file else None
-    facts = resolve.model([source.model for source in said], found, file_size, file, beside.remarks)
-    made = Config(**{name: fact.value for name, fact in facts.items()})
-    provenance = {name: fact.source for name, fact in facts.items()}
-    if preprocessing is None:
-        preprocessing, sources = resolve.pixels([source.pixels for source in said], made, facts["channels"])
-    else:
-        sources = dict.fromkeys(_RECIPE, "argument preprocessing")
+    with blamed(file, said):
+        tensors, remarks = layout.modernise(dict(tensors), ChainMap(*[dict(source.model) for source in said]))
+        if remarks:
+            canonical = layout.to_canonical(tensors)
+            sizes = shapes.read(canonical, file)
+        file_size = files.file.fields.get("image_size") if files.file else None
+        found, position = positions.tokens(sizes, [source.model for source in said], file_size)
+        check.require(tensors, shapes.expected(found, layout.facts(tensors) | position, layout), file)
+
+        said += [Said(position, {}), *_conventional(convention, files, layout, found)]
+        facts = resolve.model([source.model for source in said], found, file_size, file, files.remarks)
+        made = Config(**{name: fact.value for name, fact in facts.items()})
+        provenance = {name: fact.source for name, fact in facts.items()} | remarks
+        if preprocessing is None:
+            recipes = [source.pixels for source in said]
+            preprocessing, sources = resolve.pixels(recipes, made, facts["channels"])
+            _require_one_size(file, made, preprocessing, sources)
+        else:
+            sources = dict.fromkeys(RECIPE, "argument preprocessing")
     foreign = {name: text for name, text in metadata.items() if name != record.METADATA}
-    source = Source(file, layout.name, _in_order({**sources, **provenance}), foreign)
+    source = Source(file, layout.name, _in_order({**sources, **provenance}), foreign, style=layout.style)
     return Weights(canonical, made, preprocessing=preprocessing, source=source)
 
 
 def _layout(
     format: str | None, own: Mapping[str, Any], tensors: Mapping[str, Any], file: str
 ) -> formats.Format:
-    if format is None and not own:
-        return formats.detect(tensors, file)
-    return formats.get(own["format"] if format is None else format)
-
-
-def find(path: StrPath) -> str:
-    """The file itself, or the safetensors file in a folder. Raises CheckpointError when there is not one."""
-    name = path_text(path)
-    try:
-        if not os.path.isdir(name):
-            return name
-        inside = sorted(os.listdir(name))
-    except OSError as error:
-        raise refusals.unreadable(name, error) from error
-    files = [entry for entry in inside if entry.endswith(".safetensors")]
-    if "model.safetensors" in files or len(files) == 1:
-        return os.path.join(name, "model.safetensors" if "model.safetensors" in files else files[0])
-    raise CheckpointError(
-        name,
-        found=f"a folder with {', '.join(files or inside[:10]) or 'nothing in it'}",
-        expected="model.safetensors, or one safetensors file",
-        remedy="Give the file itself." if files else "Put the weights there as model.safetensors.",
-    )
+    return formats.detect(tensors, file, own["format"] if own and format is None else format)
 
 
 def _arguments(fields: Mapping[str, Any], recipe: Preprocessing | None) -> Said:
@@ -119,7 +95,7 @@ def _arguments(fields: Mapping[str, Any], recipe: Preprocessing | None) -> Said:
             expected=f"fields of Config or Preprocessing ({', '.join(sorted(_FIELDS))})",
             remedy="Correct the spelling.",
         )
-    both = sorted(set(fields) & _RECIPE)
+    both = sorted(set(fields) & RECIPE)
     if recipe is not None and (both or not isinstance(recipe, Preprocessing)):
         raise ConfigError(
             "preprocessing",
@@ -127,7 +103,7 @@ def _arguments(fields: Mapping[str, Any], recipe: Preprocessing | None) -> Said:
             expected="a Preprocessing, or its fields",
             remedy="Give one of the two.",
         )
-    return _said({name: Fact(value, f"argument {name}={value!r}") for name, value in fields.items()})
+    return split({name: Fact(value, f"argument {name}={value!r}") for name, value in fields.items()})
 
 
 def _in_order(provenance: Mapping[str, str]) -> dict[str, str]:
@@ -135,69 +111,66 @@ def _in_order(provenance: Mapping[str, str]) -> dict[str, str]:
     return {name: provenance[name] for name in dict.fromkeys(order) if name in provenance}
 
 
-def _said(facts: Mapping[str, Fact]) -> Said:
-    return Said(
-        {name: fact for name, fact in facts.items() if name in config.FIELDS},
-        {name: fact for name, fact in facts.items() if name in _RECIPE},
-    )
-
-
 def _recorded(own: Mapping[str, Any], file: str, arguments: Said) -> Said:
     """The record in the file; without the size of its pixels when the arguments change the image size."""
     facts = record.facts(own, file)
-    said = _said(facts)
-    if "image_size" in arguments.model and "size" in facts:
-        size = config.pair("image_size", arguments.model["image_size"].value)
-        if size != config.pair("size", facts["size"].value):
-            recipe = {name: fact for name, fact in said.pixels.items() if name not in ("size", "resize_to")}
-            return Said(said.model, recipe)
-    return said
+    said = split(facts)
+    asked, recorded = arguments.model.get("image_size"), facts.get("size")
+    if asked is None or recorded is None or same("size", asked.value, recorded.value):
+        return said
+    recipe = {name: fact for name, fact in said.pixels.items() if name not in ("size", "resize_to")}
+    return Said(said.model, recipe)
 
 
-def _beside(file: str, layout: formats.Format, width: int) -> Beside:
-    folder = os.path.dirname(file)
-    path = os.path.join(folder, CONFIG_FILE)
-    if not os.path.lexists(path):
-        return Beside(None, [])
-    try:
-        content = json.loads(read_bytes(path))
-    except (ValueError, RecursionError) as error:
-        content = f"no JSON ({error})"
-    if not isinstance(content, dict):
+def _from_files(files: Beside, arguments: Said, architecture: str | None) -> list[Said]:
+    """The config file, and the published table for the architecture that the argument or the file names."""
+    said = [Said(files.file.fields, _pixels(files, arguments))] if files.file else []
+    if architecture is not None:
+        named = conventions.named_architecture(architecture)
+        return [_published(named, f"argument architecture={architecture!r}: "), *said]
+    listed = conventions.architecture(files.file.architecture) if files.file else None
+    return [*said, _published(listed, "")] if listed else said
+
+
+def _pixels(files: Beside, arguments: Said) -> Mapping[str, Fact]:
+    """What a file says of the pixels; without their size when an argument gives the image's."""
+    found = files.file.pixels if files.file else {}
+    return {
+        name: fact for name, fact in found.items() if name != "size" or "image_size" not in arguments.model
+    }
+
+
+def _require_one_size(
+    file: str, made: Config, recipe: Preprocessing | None, sources: Mapping[str, str]
+) -> None:
+    """A file that makes pictures of another size than the model's contradicts the model's own."""
+    if recipe and recipe.size != made.image_size and sources["size"].startswith(PROCESSOR_FILE):
         raise ConfigError(
-            path,
-            found=content if isinstance(content, str) else f"a JSON {type(content).__name__}",
-            expected="a JSON object",
-            remedy="Correct the file, or move the weights away from it.",
+            os.path.join(os.path.dirname(file), sources["size"]),
+            found=f"pictures of {recipe.size}",
+            expected=f"{made.image_size}, the model's image_size",
+            remedy="Give image_size=, to which the positions are then resized, or correct the file.",
         )
-    try:
-        found = layout.read_config(content, CONFIG_FILE, width)
-    except ConfigError as error:
-        where = os.path.join(folder, error.where)
-        raise ConfigError(where, found=error.found, expected=error.expected, remedy=error.remedy) from None
-    if found is None:
-        return Beside(
-            None, [f"The {CONFIG_FILE} beside it is not one that {layout.name} writes; it was not used."]
-        )
-    if conventions.architecture(found.architecture) is None:
-        remark = f"The architecture {found.architecture!r} in {CONFIG_FILE} is not one that is known here."
-        return Beside(found, [remark])
-    return Beside(found, [])
 
 
-def _from_library(beside: Beside, convention: str | None) -> list[Said]:
-    """The config file, the convention (the one asked for, else the one implied), and the published table."""
-    said = [Said(beside.file.fields, beside.file.pixels)] if beside.file else []
-    implied = beside.file.convention if beside.file else None
-    named = implied if convention is None else convention
+def _published(architecture: Fact, prefix: str) -> Said:
+    source = prefix + architecture.source
+    return Said({name: Fact(value, source) for name, value in architecture.value.items()}, {})
+
+
+def _conventional(
+    asked: str | None, files: Beside, layout: formats.Format, found: shapes.Shapes
+) -> list[Said]:
+    """The convention asked for, else the one that a file or the format implies; after what tensors imply."""
+    named = asked if asked is not None else files.file.convention if files.file else layout.convention
+    said = []
+    if not found.fields["class_token"].value:
+        said.append(Said({"pool": Fact("mean", "there is no class token")}, {}))
     if named is not None:
         model, recipe = conventions.model_facts(named), conventions.pixel_facts(named)
+        if named == "timm" and found.fields["final_norm"].value == "pooled":
+            model["pool"] = conventions.TIMM_POOL_WITH_NORM
         said.append(Said(_marked(model, named), _marked(recipe, named)))
-    published = conventions.architecture(beside.file.architecture) if beside.file else None
-    if published:
-        said.append(
-            Said({name: Fact(value, published.source) for name, value in published.value.items()}, {})
-        )
     return said
 
 

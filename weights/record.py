@@ -17,19 +17,51 @@ METADATA = "vitref"
 VERSION = 1
 """Of its layout."""
 
+_FIELDS = config.FIELDS | preprocessing.FIELDS
+
+_TRACE = "vitref trace"
+"""How the format of a recording's metadata begins."""
+
 _FROM, _THERE = "metadata of ", "; there: "
 
 
 def write(layout: str, model: Config, recipe: Preprocessing | None, provenance: Mapping[str, str]) -> str:
-    """The record as JSON. What a file said of an older file's provenance is kept once, not nested."""
+    """The record as JSON. What a file said of an older file's provenance is kept once, not nested; remarks
+    that are about no field are about that file, and are left there."""
+    stated = {name: source for name, source in provenance.items() if name in _FIELDS}
     content = {
         "version": VERSION,
         "format": layout,
         "config": model.to_dict(),
         "preprocessing": recipe.to_dict() if recipe else None,
-        "provenance": {name: _origin(source) for name, source in provenance.items() if _origin(source)},
+        "provenance": {name: _origin(source) for name, source in stated.items() if _origin(source)},
     }
     return json.dumps(content, sort_keys=True)
+
+
+def is_ours(source: str) -> bool:
+    """Whether a fact with this source is from a record."""
+    return source.startswith(_FROM)
+
+
+def place(source: str) -> str:
+    """The file that says so, without where it had that from."""
+    return source.partition(_THERE)[0]
+
+
+def refuse_trace(metadata: Mapping[str, str], file: str) -> None:
+    """Raise CheckpointError when the metadata is that of a recording, which `vitref.trace` makes."""
+    try:
+        about = json.loads(metadata.get("trace", ""))
+    except (ValueError, RecursionError):
+        return
+    if isinstance(about, dict) and str(about.get("format")).startswith(_TRACE):
+        raise CheckpointError(
+            file,
+            found="a trace written by vitref, not weights",
+            expected="a checkpoint",
+            remedy="Give the file of the weights that the trace was made from.",
+        )
 
 
 def _origin(source: str) -> str:

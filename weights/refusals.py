@@ -7,12 +7,29 @@ import errno
 import os
 import shlex
 import stat
+from collections.abc import Mapping
 
 from vitref.errors import CheckpointError
 
-_PICKLE_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".pkl", ".pickle", ".tar")
+PICKLE_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".pkl", ".pickle", ".tar")
+_PICTURES = {
+    b"\xff\xd8\xff": "a JPEG picture",
+    b"\x89PNG\r\n\x1a\n": "a PNG picture",
+    b"GIF87a": "a GIF picture",
+    b"GIF89a": "a GIF picture",
+    b"II*\0": "a TIFF picture",
+    b"MM\0*": "a TIFF picture",
+    b"BM": "a BMP picture",
+}
+_OTHER_STARTS = {
+    b"\x93NUMPY": "a NumPy array",
+    b"\x89HDF\r\n\x1a\n": "an HDF5 file",
+    b"GGUF": "a GGUF file",
+    b"%PDF": "a PDF document",
+    b"\x1f\x8b": "a file compressed by gzip",
+    b"7z\xbc\xaf'\x1c": "a 7z archive",
+}
 _OTHER_SUFFIXES = {
-    ".npz": "a NumPy archive",
     ".npy": "a NumPy array",
     ".h5": "an HDF5 file",
     ".onnx": "an ONNX graph",
@@ -36,23 +53,29 @@ def check(name: str, head: bytes) -> None:
         )
     if start.startswith((b"<!doctype", b"<html")):
         raise _refused(name, "a web page saved as a file", "Download the file itself, not the page about it.")
-    if suffix in _OTHER_SUFFIXES:
+    picture = _known(head, _PICTURES) or ("a WebP picture" if head[:4] + head[8:12] == b"RIFFWEBP" else "")
+    if picture:
+        raise _refused(name, picture, "Give a checkpoint here: the weights come first, the picture second.")
+    other = _known(head, _OTHER_STARTS) or _OTHER_SUFFIXES.get(suffix)
+    if other:
         raise _refused(
-            name,
-            _OTHER_SUFFIXES[suffix],
-            "This version reads safetensors only; convert the checkpoint first.",
+            name, other, "This version reads safetensors and .npz only; convert the checkpoint first."
         )
-    if suffix in _PICKLE_SUFFIXES or head.startswith(b"PK\x03\x04") or _is_pickle(head):
+    if suffix in PICKLE_SUFFIXES or head.startswith(b"PK\x03\x04") or _is_pickle(head):
         raise _refused(
             name,
             "a PyTorch or pickle file, left unread because opening one can run any code",
             f"Convert it once, where torch and safetensors are installed, with: {conversion(name)}",
         )
+    if text := _text(head):
+        raise _refused(name, f"text that begins {text!r}", "Give the file of the weights themselves.")
 
 
 def conversion(name: str) -> str:
-    """A shell command that turns a PyTorch checkpoint into safetensors without running code from it."""
-    target = os.path.splitext(name)[0] + ".safetensors"
+    """A shell command that turns a PyTorch checkpoint into another file, safetensors, without running code
+    from it."""
+    stem, suffix = os.path.splitext(name)
+    target = f"{stem}{'.converted' if suffix == '.safetensors' else ''}.safetensors"
     program = (
         "import torch; from safetensors.torch import save_file; "
         f"d = torch.load({name!r}, map_location='cpu', weights_only=True); "
@@ -60,7 +83,8 @@ def conversion(name: str) -> str:
         "save_file({k: v.clone().contiguous() for k, v in d.items() if torch.is_tensor(v)}, "
         f"{target!r})"
     )
-    return f"python -c {shlex.quote(program)}"
+    plain = program.isprintable() and not set('"$`\\!') & set(program)
+    return f'python -c "{program}"' if plain else f"python -c {shlex.quote(program)}"
 
 
 def check_kind(name: str, mode: int) -> None:
@@ -89,9 +113,26 @@ def unreadable(name: str, error: OSError) -> CheckpointError:
 
 
 def _is_pickle(head: bytes) -> bool:
-    starts_a_header = head[8:9] == b"{"
-    return len(head) > 1 and head[0] == 0x80 and 1 <= head[1] <= 5 and not starts_a_header
+    return len(head) > 1 and head[0] == 0x80 and 1 <= head[1] <= 5 and not _starts_a_header(head)
+
+
+def _known(head: bytes, starts: Mapping[bytes, str]) -> str:
+    """What begins so; empty for what is not known, or begins as safetensors do."""
+    found = (what for start, what in starts.items() if head.startswith(start))
+    return "" if _starts_a_header(head) else next(found, "")
+
+
+def _starts_a_header(head: bytes) -> bool:
+    """Whether the ninth byte is that of a safetensors header, whose length stands before it."""
+    return head[8:9] == b"{"
+
+
+def _text(head: bytes) -> str:
+    """The first words, when all of it is text; a safetensors file is none, as its length has zero bytes."""
+    text = head.decode("utf-8", "ignore")
+    is_text = len(head) - len(text.encode()) < 4 and all(c.isprintable() or c in "\t\r\n" for c in text)
+    return " ".join(text.split())[:40] if is_text else ""
 
 
 def _refused(name: str, found: str, remedy: str) -> CheckpointError:
-    return CheckpointError(name, found=found, expected="a safetensors file", remedy=remedy)
+    return CheckpointError(name, found=found, expected="a safetensors file or NumPy archive", remedy=remedy)

@@ -13,13 +13,19 @@ from vitref.config import Config
 from vitref.conventions import Fact
 from vitref.errors import ConfigError
 from vitref.preprocessing import Preprocessing
+from vitref.weights import positions
+from vitref.weights.positions import Said
 from vitref.weights.shapes import Shapes
+
+_PAIRS = ("patch_size", "position_grid", "image_size")
 
 _CONFIG_FIELDS = [name for name in config.Config.__dataclass_fields__ if name != "head_dim"]
 
+_DEFAULTS = {"position_resize": Fact("", "not known; it matters at another image size only")}
+
 
 def model(
-    said: list[Mapping[str, Fact]], shapes: Shapes, file_size: Fact | None, where: str, notes: list[str]
+    said: list[Said], shapes: Shapes, file_size: Fact | None, where: str, notes: list[str]
 ) -> dict[str, Fact]:
     """Every Config field with its source.
 
@@ -30,23 +36,21 @@ def model(
 
     Raises ConfigError when a field contradicts the tensors, or when fields are open.
     """
-    facts = dict(ChainMap(*[dict(facts) for facts in said]))
+    facts = dict(ChainMap(*map(dict, said)))
     if "heads" in said[0] and "head_dim" not in said[0]:
         facts.pop("head_dim", None)
-    facts = {**shapes.fields, **facts}
-    for name in ("patch_size", "position_grid", "image_size"):
+    facts = {**_DEFAULTS, **shapes.fields, **facts}
+    for name in _PAIRS:
         if name in facts:
             facts[name] = Fact(config.pair(name, facts[name].value), facts[name].source)
-    facts = _with_heads(facts, shapes, where)
-    facts = _with_grid(facts, shapes, file_size)
+    facts = _with_heads(facts, shapes)
+    facts = positions.with_grid(facts, shapes, file_size)
     _agree(facts, shapes, where)
     _nothing_open(facts, shapes, where, notes)
     return facts
 
 
-def pixels(
-    said: list[Mapping[str, Fact]], made: Config, channels: Fact
-) -> tuple[Preprocessing | None, dict[str, str]]:
+def pixels(said: list[Said], made: Config, channels: Fact) -> tuple[Preprocessing | None, dict[str, str]]:
     """The Preprocessing, or None when not all of it is known; and where each field came from.
 
     said      as for `model`, of Preprocessing fields and what `conventions.pixel_facts` adds to them
@@ -55,16 +59,10 @@ def pixels(
 
     Raises ConfigError when the arguments give some of the fields and others are open.
     """
-    facts = dict(ChainMap(*[dict(facts) for facts in said]))
+    facts = dict(ChainMap(*map(dict, said)))
     facts.setdefault("size", Fact(made.image_size, "image_size"))
     facts["channels"] = channels
-    crop, filter_not_square = facts.pop("crop_pct", None), facts.pop("interpolation_not_square", None)
-    if crop and "resize_to" not in facts:
-        facts["resize_to"] = _resize_to(facts["size"].value, crop)
-        rows, columns = facts["resize_to"].value
-        keeps_shape = "resize" in facts and facts["resize"].value == "shortest"
-        if filter_not_square and keeps_shape and rows != columns and "interpolation" not in said[0]:
-            facts["interpolation"] = filter_not_square
+    facts = preprocessing.resolved(facts)
     open_fields = sorted(preprocessing.FIELDS - set(facts))
     argued = sorted(set(said[0]) & preprocessing.FIELDS)
     if open_fields and argued:
@@ -82,51 +80,18 @@ def pixels(
     return Preprocessing(**values), {name: fact.source for name, fact in facts.items()}
 
 
-def _resize_to(size: object, crop: Fact) -> Fact:
-    """timm/data/transforms_factory.py: scale_size, rounded down on each axis."""
-    edges = [math.floor(side / crop.value) for side in config.pair("size", size, of="Preprocessing")]
-    return Fact(tuple(edges), f"size over crop_pct {crop.value} ({crop.source})")
-
-
-def _with_heads(facts: dict[str, Fact], shapes: Shapes, where: str) -> dict[str, Fact]:
-    """heads and head_dim from each other, where one of them is known."""
+def _with_heads(facts: dict[str, Fact], shapes: Shapes) -> dict[str, Fact]:
+    """heads and head_dim from each other, where one of them is known and divides the tensors' rows."""
     given = facts.get("head_dim")
     if given is not None and type(given.value) is int and given.value == 0:
         facts = {name: fact for name, fact in facts.items() if name != "head_dim"}
     known = [name for name in ("heads", "head_dim") if name in facts]
     counts = [config.whole(name, facts[name].value, least=1) for name in known]
-    if len(known) != 1:
+    if len(known) != 1 or shapes.inner.value % counts[0]:
         return facts
     (name,), (count,), inner = known, counts, shapes.inner
-    if inner.value % count:
-        raise ConfigError(
-            f"{where}: {name}",
-            found=f"{count} ({facts[name].source})",
-            expected=f"a divisor of {inner.value} ({inner.source})",
-            remedy=f"Give the right {name}=.",
-        )
     other = "head_dim" if name == "heads" else "heads"
     return {**facts, other: Fact(inner.value // count, f"{inner.source} and {name} {count}")}
-
-
-def _with_grid(facts: dict[str, Fact], shapes: Shapes, file_size: Fact | None) -> dict[str, Fact]:
-    """position_grid and image_size, where they are not given."""
-    facts = dict(facts)
-    count, source = shapes.positions
-    patch = facts["patch_size"].value
-    if "position_grid" not in facts and file_size is not None:
-        size = config.pair("image_size", file_size.value)
-        rows, columns = (side // edge for side, edge in zip(size, patch, strict=True))
-        if rows * columns == count:
-            facts["position_grid"] = Fact((rows, columns), f"{file_size.source} over the patch size")
-    side = math.isqrt(count)
-    if "position_grid" not in facts and side * side == count:
-        facts["position_grid"] = Fact((side, side), f"{source}, assumed square")
-    if "image_size" not in facts and "position_grid" in facts:
-        grid = facts["position_grid"].value
-        pixels = tuple(cells * edge for cells, edge in zip(grid, patch, strict=True))
-        facts["image_size"] = Fact(pixels, "position grid times patch size")
-    return facts
 
 
 def _agree(facts: Mapping[str, Fact], shapes: Shapes, where: str) -> None:
@@ -135,13 +100,14 @@ def _agree(facts: Mapping[str, Fact], shapes: Shapes, where: str) -> None:
         for name, fact in shapes.fields.items()
         if type(facts[name].value) is not type(fact.value) or facts[name].value != fact.value
     ]
-    inner, positions = shapes.inner, shapes.positions
-    if "heads" in facts and facts["heads"].value * facts["head_dim"].value != inner.value:
-        both = f"{_shown('heads', facts)} times {_shown('head_dim', facts)}"
-        lines.append(f"{both}, but {inner.value} by the tensors ({inner.source})")
+    lines += _heads_disagree(facts, shapes.inner)
     grid = facts.get("position_grid")
-    if grid and math.prod(grid.value) != positions.value:
-        rows = f"{positions.value} positions by the tensors ({positions.source})"
+    if grid and "class_position" not in facts:
+        lines.append(
+            f"{_shown('position_grid', facts)}, but {shapes.rows.value} rows in {shapes.rows.source}"
+        )
+    elif grid and math.prod(grid.value) != positions.count(facts, shapes):
+        rows = f"{positions.count(facts, shapes)} positions by the tensors ({shapes.rows.source})"
         lines.append(f"{_shown('position_grid', facts)}, but {rows}")
     if lines:
         raise ConfigError(
@@ -152,12 +118,24 @@ def _agree(facts: Mapping[str, Fact], shapes: Shapes, where: str) -> None:
         )
 
 
+def _heads_disagree(facts: Mapping[str, Fact], inner: Fact) -> list[str]:
+    known = [name for name in ("heads", "head_dim") if name in facts]
+    if len(known) == 1:
+        return [f"{_shown(known[0], facts)} is no divisor of {inner.value} by the tensors ({inner.source})"]
+    if known and math.prod(facts[name].value for name in known) != inner.value:
+        both = " times ".join(_shown(name, facts) for name in known)
+        return [f"{both}, but {inner.value} by the tensors ({inner.source})"]
+    return []
+
+
 def _shown(name: str, facts: Mapping[str, Fact]) -> str:
     return f"{name} {facts[name].value!r} ({facts[name].source})"
 
 
 def _nothing_open(facts: Mapping[str, Fact], shapes: Shapes, where: str, notes: list[str]) -> None:
-    names = [name for name in _CONFIG_FIELDS if name not in facts]
+    names = [name for name in _CONFIG_FIELDS if name not in facts and name != "image_size"]
+    if "class_position" in names:
+        names.remove("position_grid" if positions.square(shapes.rows.value) else "class_position")
     if not names:
         return
     known = conventions.names()
@@ -182,7 +160,13 @@ def _proposal(name: str, facts: Mapping[str, Fact], shapes: Shapes, known: list[
         variant = conventions.closest_variant(*sizes)
         return f" (heads={conventions.variant(variant)['heads']}, as in {variant})" if variant else ""
     if name == "position_grid":
-        return f" (rows, columns: {shapes.positions.value} positions are no square)"
+        if "class_position" in facts:
+            return f" (rows, columns: {positions.count(facts, shapes)} positions are no square)"
+        return f" (rows, columns: the table has {shapes.rows.value} rows, perhaps one for the class token)"
+    if name == "class_position":
+        rows = shapes.rows.value
+        side = positions.square(rows)
+        return f" (whether the {rows} rows are {side} x {side} patches, or {rows - 1} and the class token)"
     facts_by = {convention: conventions.model_facts(convention).get(name) for convention in known}
     said = [f'{fact.value!r} by convention="{who}", {fact.source}' for who, fact in facts_by.items() if fact]
     return f" ({'; '.join(said)})" if said else ""

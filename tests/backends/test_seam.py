@@ -10,8 +10,7 @@ import pytest
 from tests.backends.toy_kernels import Workspace, flash, layer_norm, mlp
 from tests.graph.checks import above, distance, final, gradients, random_cotangents, rounding, take
 from tests.graph.models import MODELS, Model
-from vitref.call import model_arguments
-from vitref.graph import block
+from vitref.graph import block, vit
 from vitref.run import Run, Trace
 
 MODEL, OTHER = MODELS["odd"], MODELS["equal"]
@@ -136,6 +135,15 @@ def test_a_kernel_sees_the_static_arguments_when_it_decides() -> None:
     run = passed(OTHER, kernels=KERNELS)
     assert run.ran["blocks.2.mlp"] == "reference (activation gelu_tanh)"
     assert run.ran["blocks.2.attn.<attention_core>"] == run.ran["norm"] == "kernel"
+
+
+def test_kernels_without_dropout_leave_a_training_pass_to_the_reference() -> None:
+    """`MODELS["training"]` has every rate above 0."""
+    model = MODELS["training"]
+    run = passed(model, kernels=KERNELS)
+    assert run.ran["blocks.1.mlp"] == run.ran["blocks.1.attn.<attention_core>"] == "reference (dropout)"
+    assert run.ran["blocks.1.norm1"] == "kernel"
+    assert differences(run.gradients, passed(model).gradients) == {}
 
 
 def test_recording_everything_displaces_no_kernel_and_hidden_taps_are_absent() -> None:
@@ -328,10 +336,5 @@ def test_another_batch_has_other_buffers() -> None:
 def test_a_named_model_has_buffers_under_its_name() -> None:
     workspace, named = Workspace(), {f"a.{name}": array for name, array in MODEL.arrays.items()}
     t = Trace(Run(named, kernels=chosen(["mlp"]), workspace=workspace))
-    t.step("a.blocks.0", block, np.zeros((1, 3, 6)), **_block_arguments())
+    t.step("a.blocks.0", block, np.zeros((1, 3, 6)), **vit.block_options(0, MODEL.config, None))
     assert [step for step, *_ in workspace.buffers] == ["a.blocks.0.mlp"]
-
-
-def _block_arguments() -> dict[str, Any]:
-    arguments = model_arguments(MODEL.config)
-    return {name: arguments[name] for name in ("heads", "eps", "activation", "qkv_bias")}

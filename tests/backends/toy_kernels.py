@@ -38,7 +38,7 @@ def _rows(x: HostArray) -> HostArray:
 # attention_core: unnormalised weights in one buffer; the row sums of p * dp from dy and y instead
 
 
-def _flash_forward(q: Any, k: Any, v: Any, *, xp: Any, ws: Any, keep: bool) -> Any:
+def _flash_forward(q: Any, k: Any, v: Any, *, rate: float, xp: Any, ws: Any, keep: bool) -> Any:
     p = empty(ws, "p", (*q.shape[:-1], k.shape[-2]), q)
     np.matmul(q, np.matrix_transpose(k), out=p)
     p *= q.shape[-1] ** -0.5
@@ -59,12 +59,17 @@ def _flash_backward(dy: Any, saved: Any, *, xp: Any, ws: Any) -> Any:
 
 
 def flash(*, widest: int = 64, **changes: Any) -> SimpleNamespace:
+    def refuses(q: Any, k: Any, v: Any, *, rate: float) -> str | None:
+        if rate:
+            return "dropout"
+        return None if q.shape[-1] <= widest else f"heads wider than {widest}"
+
     return SimpleNamespace(
         **{
             "PARAMS": (),
             "HIDES": ("scores", "softmax", "context"),
             "ADDS": False,
-            "refuses": lambda q, k, v: None if q.shape[-1] <= widest else f"heads wider than {widest}",
+            "refuses": refuses,
             "forward": _flash_forward,
             "backward": _flash_backward,
             **changes,
@@ -76,7 +81,7 @@ def flash(*, widest: int = 64, **changes: Any) -> SimpleNamespace:
 
 
 def _mlp_forward(
-    x: Any, w1: Any, b1: Any, w2: Any, b2: Any, *, activation: str, xp: Any, ws: Any, keep: bool
+    x: Any, w1: Any, b1: Any, w2: Any, b2: Any, *, activation: str, rate: float, xp: Any, ws: Any, keep: bool
 ) -> Any:
     hidden = empty(ws, "hidden", (*x.shape[:-1], len(b1)), x)
     np.matmul(x, w1.T, out=hidden)
@@ -102,12 +107,17 @@ def _normal(x: HostArray) -> HostArray:
 
 
 def mlp(**changes: Any) -> SimpleNamespace:
+    def refuses(x: Any, *, activation: str, rate: float) -> str | None:
+        if rate:
+            return "dropout"
+        return None if activation == "gelu" else f"activation {activation}"
+
     return SimpleNamespace(
         **{
             "PARAMS": ("fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"),
             "HIDES": ("fc1", "act", "fc2"),
             "ADDS": True,
-            "refuses": lambda x, *, activation: None if activation == "gelu" else f"activation {activation}",
+            "refuses": refuses,
             "forward": _mlp_forward,
             "backward": _mlp_backward,
             **changes,

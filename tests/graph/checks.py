@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from tests.graph import oracle
 from tests.graph.models import Model
 from vitref.array import HostArray
 from vitref.call import final_output, model_arguments
 from vitref.graph import supervised, vit
 from vitref.run import Run, Trace
 from vitref.testing import adjoint_error, random_like, tolerance
+from vitref.verify import oracle
 
 Arrays = Mapping[str, Any]
 
@@ -30,12 +30,14 @@ NOTHING = np.zeros((0, 0))
 def take(model: Model, arrays: Arrays | None = None, **options: Any) -> tuple[Run, Trace]:
     """One forward pass of `model`, or of other arrays in its place; `options` are those of Run."""
     arrays = model.arrays if arrays is None else arrays
+    if model.train:
+        options.setdefault("masks", model.train.mask)
     run = Run(arrays, **options)
-    t, arguments = Trace(run), model_arguments(model.config)
+    t, arguments = Trace(run), {**model_arguments(model.config), "train": model.train}
     if model.labels is None:
         t.step("", vit, arrays["image"], **arguments)
     else:
-        t.step("", supervised, arrays["image"], labels=model.labels, **arguments)
+        t.step("", supervised, arrays["image"], labels=model.labels, loss=model.loss, **arguments)
     return run, t
 
 
@@ -66,9 +68,9 @@ def random_cotangents(model: Model, names: Iterable[str], seed: int) -> dict[str
 
 def oracle_errors(model: Model, **options: Any) -> dict[str, float]:
     """The relative difference (L2) between the graph and the oracle, for each output it names."""
-    expected = oracle.forward(model.config, model.arrays, model.arrays["image"])
+    expected = oracle.forward(model.config, model.arrays, model.arrays["image"], model.train)
     if model.labels is not None:
-        expected["loss"] = oracle.loss(expected["logits"], model.labels)
+        expected["loss"] = oracle.loss(expected["logits"], model.labels, model.loss)
     run, _ = take(model, keep=False, record=frozenset(expected), **options)
     return {name: distance(run.taps.get(name, NOTHING), expected[name]) for name in expected}
 

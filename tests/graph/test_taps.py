@@ -22,7 +22,7 @@ def everything(model: Model, dy: Any = None) -> dict[str, Any]:
 
 @given(models())
 def test_every_named_output_is_recorded_forwards_and_backwards(model: Model) -> None:
-    names = tap_names(model.config, labelled=model.labels is not None)
+    names = tap_names(model)
     taps = everything(model)
     assert list(taps)[: len(names)] == names
     assert set(taps) == {*names, *(f"{name}:dy" for name in names)}
@@ -48,38 +48,47 @@ def test_the_names_of_a_model_are_these() -> None:
 @given(models())
 def test_shapes_are_those_of_the_config(model: Model) -> None:
     c, n = model.config, len(model.arrays["image"])
-    tokens, inner, patches = (n, c.tokens, c.width), c.heads * c.head_dim, c.tokens - 1
-    per_head, pixels = (n, c.heads, c.tokens, c.head_dim), c.channels * c.patch_size[0] * c.patch_size[1]
-    scores = (n, c.heads, c.tokens, c.tokens)
-    shapes: dict[str, tuple[int, ...]] = {
-        "image": (n, c.channels, *c.image_size),
-        "patch_embed.unfold": (n, patches, pixels),
-        "patch_embed.proj": (n, patches, c.width),
-        **dict.fromkeys(("cls_token", "pos_embed", "embed", "norm", "tokens"), tokens),
-        **dict.fromkeys(("pool", "pooled", "head_input"), (n, c.width)),
-    }
-    for b in (f"blocks.{i}" for i in range(c.depth)):
-        steps = (b, f"{b}.norm1", f"{b}.attn.proj", f"{b}.attn", f"{b}.add1", f"{b}.norm2", f"{b}.mlp.fc2")
-        shapes |= dict.fromkeys((*steps, f"{b}.mlp", f"{b}.add2"), tokens)
-        shapes |= {f"{b}.attn.qkv": (n, c.tokens, 3 * inner), f"{b}.attn.merge": (n, c.tokens, inner)}
-        shapes |= dict.fromkeys((f"{b}.attn.{name}" for name in ("q", "k", "v", "context")), per_head)
-        shapes |= dict.fromkeys((f"{b}.attn.scores", f"{b}.attn.softmax"), scores)
-        shapes |= dict.fromkeys((f"{b}.mlp.fc1", f"{b}.mlp.act"), (n, c.tokens, c.mlp_width))
-    if c.classes:
-        shapes |= dict.fromkeys(("head", "logits"), (n, c.classes))
-    if model.labels is not None:
-        shapes["loss"] = ()
     taps = take(model, record=None)[0].taps
-    assert {name: tap.shape for name, tap in taps.items()} == shapes
+    tokens, patches = c.grid[0] * c.grid[1] + c.class_token, c.grid[0] * c.grid[1]
+    endings: dict[str, tuple[int, ...]] = {
+        **dict.fromkeys(("q", "k", "v", "context"), (n, c.heads, tokens, c.head_dim)),
+        **dict.fromkeys(("scores", "softmax", "attn_drop"), (n, c.heads, tokens, tokens)),
+        **dict.fromkeys(("fc1", "act", "drop1"), (n, tokens, c.mlp_width)),
+        "qkv": (n, tokens, 3 * c.heads * c.head_dim),
+        "merge": (n, tokens, c.heads * c.head_dim),
+    }
+    shapes = {
+        "image": (n, c.channels, *c.image_size),
+        "patch_embed.unfold": (n, patches, c.channels * c.patch_size[0] * c.patch_size[1]),
+        "patch_embed.proj": (n, patches, c.width),
+        **dict.fromkeys(("pool", "fc_norm"), (n, c.width)),
+        **dict.fromkeys(("pooled", "head_drop", "head_input"), (n, c.pre_logits or c.width)),
+        **dict.fromkeys(("pre_logits.fc", "pre_logits.act", "pre_logits"), (n, c.pre_logits)),
+        **dict.fromkeys(("head", "logits"), (n, c.classes)),
+        "loss": (),
+    }
+    if not c.class_position:
+        shapes["pos_embed"] = (n, patches, c.width)
+    for name, tap in taps.items():
+        ending = name.rpartition(".")[2] if name.startswith("blocks.") else ""
+        assert tap.shape == shapes.get(name, endings.get(ending, (n, tokens, c.width))), name
 
 
 @every_model
 def test_names_of_one_value_share_the_array(model: Model) -> None:
     taps = everything(model)
+    last = f"blocks.{model.config.depth - 1}"
     pairs = [("embed", "pos_embed"), ("tokens", "norm"), ("pooled", "pool"), ("head_input", "pool")]
+    if model.train:
+        pairs = [("embed", "pos_drop"), ("tokens", "norm"), ("head_input", "head_drop")]
+    elif model.config.final_norm == "pooled":
+        pairs = [("tokens", last), ("pooled", "fc_norm"), ("head_input", "pooled")]
+    elif not model.config.class_position:
+        pairs = [("embed", "cls_token"), ("pre_logits", "pre_logits.act"), ("head_input", "pre_logits")]
     pairs += [("logits", "head")] if model.config.classes else []
     for i in range(model.config.depth):
-        steps = (("", ".add2"), (".attn", ".attn.proj"), (".mlp", ".mlp.fc2"))
+        ends = ("proj_drop", "drop2") if model.train else ("proj", "fc2")
+        steps = (("", ".add2"), (".attn", f".attn.{ends[0]}"), (".mlp", f".mlp.{ends[1]}"))
         pairs += [(f"blocks.{i}{a}", f"blocks.{i}{b}") for a, b in steps]
     assert taps["image"] is model.arrays["image"]
     assert all(taps[a] is taps[b] for a, b in pairs)
@@ -90,7 +99,7 @@ def test_every_recorded_cotangent_is_the_derivative(model: Model) -> None:
     """The final output with `tap + i h v` injected for the steps after it, against <tap:dy, v>."""
     dy = random_cotangents(model, [final(model)], seed=7)[final(model)]
     taps, rng, errors = everything(model, dy), np.random.default_rng(8), dict[str, float]()
-    names = tap_names(model.config, labelled=model.labels is not None)
+    names = tap_names(model)
     for name in names:
 
         def injected(value: Any, name: str = name) -> Any:

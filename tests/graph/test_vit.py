@@ -1,5 +1,7 @@
 """The whole graph: its outputs against an independent forward pass, its gradients by complex step."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,13 +28,14 @@ from tests.graph.models import MODELS, Model, models, tap_names
 from vitref.array import NUMPY, VOCABULARY, HostArray
 from vitref.call import model_arguments
 from vitref.graph import vit
+from vitref.masks import Train
 from vitref.run import Run, Trace
 
 every_model = pytest.mark.parametrize("model", MODELS.values(), ids=list(MODELS))
 
 
 def names_of(model: Model) -> list[str]:
-    return tap_names(model.config, labelled=model.labels is not None)
+    return tap_names(model)
 
 
 def cotangent(model: Model) -> HostArray:
@@ -96,18 +99,57 @@ def test_inference_gives_the_same_bits(model: Model) -> None:
         np.testing.assert_array_equal(tap, run.taps[name])
 
 
-@pytest.mark.parametrize("name", ["odd", "equal"])
+@pytest.mark.parametrize("name", ["odd", "equal", "bare", "apart", "training"])
 def test_images_do_not_see_each_other(name: str) -> None:
+    """In training neither: what is dropped of an image depends on its index in the whole batch alone."""
     model, dy = MODELS[name], cotangent(MODELS[name])
     together, sums = gradients(model, dy), dict[str, Any]()
     logits = outputs(model, [final(model)])[final(model)]
     for n in range(len(dy)):
         alone = model._replace(arrays={**model.arrays, "image": model.arrays["image"][n : n + 1]})
+        if model.train:
+            alone = alone._replace(train=replace(model.train, first=model.train.first + n))
         found = gradients(alone, dy[n : n + 1])
         assert distance(found["image"], together["image"][n : n + 1]) < rounding(model)
         assert distance(outputs(alone, [final(model)])[final(model)], logits[n : n + 1]) < rounding(model)
         sums = {key: sums.get(key, 0) + gradient for key, gradient in found.items() if key != "image"}
     assert above({key: distance(sums[key], together[key]) for key in sums}, rounding(model)) == {}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rates_of_zero_are_evaluation(seed: int) -> None:
+    model = MODELS["training"]
+    idle, evaluation = model._replace(train=Train(seed=seed)), model._replace(train=None)
+    found, expected = gradients(idle, cotangent(model)), gradients(evaluation, cotangent(model))
+    assert all(np.array_equal(found[name], expected[name]) for name in expected)
+    assert take(idle)[0].ran == take(evaluation)[0].ran
+
+
+def test_something_is_dropped_at_every_place_and_only_there() -> None:
+    """Fewer zeros than rate 0.5 makes likely, or more, are bits that are not random (six deviations)."""
+    model = MODELS["training"]._replace(train=Train(dropout=0.5, attention_dropout=0.5, drop_path=0.5))
+    run, _ = take(model, record=None)
+    places = {name.rpartition(".")[2] for name in run.taps if "drop" in name}
+    assert places == {
+        "pos_drop", "attn_drop", "proj_drop", "drop1", "drop2", "drop_path1", "drop_path2", "head_drop"
+    }  # fmt: skip
+    for place in ("pos_drop", "attn_drop", "proj_drop", "drop1", "drop2", "head_drop"):
+        taps = [tap for name, tap in run.taps.items() if name.endswith(place)]
+        zeros = np.concatenate([(tap == 0).ravel() for tap in taps])
+        assert abs(np.mean(zeros) - 0.5) < 6 * 0.5 / np.sqrt(zeros.size), place
+
+
+def test_a_pass_without_masks_is_refused() -> None:
+    with pytest.raises(RuntimeError, match="pos_drop needs masks, and this pass has none"):
+        take(MODELS["training"], masks=None)
+
+
+def test_the_table_is_resized_where_as_many_places_lie_otherwise() -> None:
+    """3 x 2 places to 2 x 3: no shape tells that something has to be done."""
+    model = MODELS["bare"]
+    kept = model._replace(config=replace(model.config, position_grid=model.config.grid))
+    resized, unresized = (outputs(m, ["pos_embed"])["pos_embed"] for m in (model, kept))
+    assert distance(resized, unresized) > 0.1
 
 
 def test_pixels_outside_the_patches_are_not_read() -> None:
@@ -124,9 +166,10 @@ def test_pixels_outside_the_patches_are_not_read() -> None:
     assert not dimage[:, :, :, columns * w :].any()
 
 
-def test_an_image_for_another_grid_is_refused() -> None:
-    model = MODELS["odd"]
-    image = np.zeros((1, 3, *reversed(model.config.image_size)))
+@pytest.mark.parametrize("name", ["odd", "apart"])
+def test_an_image_for_another_grid_is_refused(name: str) -> None:
+    model = MODELS[name]
+    image = np.zeros((1, model.config.channels, *(2 * size for size in model.config.image_size)))
     with pytest.raises(ValueError, match="table has shape"):
         outputs(model._replace(arrays={**model.arrays, "image": image}), ["logits"])
 
@@ -145,6 +188,15 @@ STRICT = SimpleNamespace(
 """The array API standard to the letter: an array of it refuses everything that the standard has not."""
 
 
+def given_as(convert: Callable[[HostArray], Any], model: Model) -> dict[str, Any]:
+    """Options of a run: tables and masks, made on the host, as arrays of another kind."""
+    options: dict[str, Any] = {"constants": lambda build, *arguments: convert(build(*arguments))}
+    if model.train:
+        mask = model.train.mask
+        options["masks"] = lambda *arguments: convert(mask(*arguments))
+    return options
+
+
 @every_model
 def test_the_graph_keeps_to_the_array_api_standard(model: Model) -> None:
     dy = cotangent(model)
@@ -152,7 +204,8 @@ def test_the_graph_keeps_to_the_array_api_standard(model: Model) -> None:
         arrays={name: strict(array) for name, array in model.arrays.items()},
         labels=None if model.labels is None else strict(model.labels),
     )
-    expected, found = gradients(model, dy), gradients(elsewhere, strict(dy), xp=STRICT)
+    expected = gradients(model, dy)
+    found = gradients(elsewhere, strict(dy), xp=STRICT, **given_as(strict, model))
     errors = {name: distance(np.asarray(found[name]), expected[name]) for name in expected}
     assert above(errors, rounding(model)) == {}
 
@@ -164,8 +217,9 @@ def test_float32_stays_float32_and_within_its_rounding(model: Model) -> None:
         labels=None if model.labels is None else model.labels.astype(np.float32),
     )
     dy = cotangent(model)
-    run, double = take(single, record=None)[0], take(model, record=None)[0]
-    found, expected = gradients(single, dy.astype(np.float32)), gradients(model, dy)
+    options = given_as(lambda array: array.astype(np.float32), model)
+    run, double = take(single, record=None, **options)[0], take(model, record=None)[0]
+    found, expected = gradients(single, dy.astype(np.float32), **options), gradients(model, dy)
     for mine, theirs in ((run.taps, double.taps), (found, expected)):
         assert {array.dtype.name for array in mine.values()} == {"float32"}
         errors = {name: distance(mine[name], theirs[name]) for name in theirs}

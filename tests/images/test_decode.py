@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from vitref.errors import ImageError
-from vitref.images.decode import FORMATS, MODES, from_file, from_image
+from vitref.images.decode import DEEP, FORMATS, MODES, from_file, from_image
 
 LOSSLESS = {"BMP": {}, "PNG": {}, "PPM": {}, "TIFF": {}, "WEBP": {"lossless": True}}
 ORIENT: dict[int, Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]] = {
@@ -134,27 +134,106 @@ def test_every_listed_mode_is_converted(mode: str, channels: int) -> None:
     assert (one.mode, one.size) == ("L" if channels == 1 else "RGB", (3, 2))
 
 
-@pytest.mark.parametrize("mode", ["I", "F", "I;16", "I;16B", "La", "RGBa", "LAB"])
+@pytest.mark.parametrize("mode", ["I", "F", "La", "RGBa", "LAB"])
 def test_other_modes_are_refused(mode: str) -> None:
-    with pytest.raises(ImageError, match=r"found Pillow mode .*at most 8 bits per channel") as caught:
+    with pytest.raises(ImageError, match=r"found Pillow mode .*one of the modes 1, L, LA") as caught:
         from_image(Image.new(mode, (3, 2)), "image[4]", 3)
     assert caught.value.where == "image[4]"
 
 
-@pytest.mark.parametrize(("colour", "samples"), [(0, 1), (2, 3), (4, 2), (6, 4)])
-def test_16_bit_png_is_refused(colour: int, samples: int, tmp_path: Path) -> None:
-    (tmp_path / "deep.png").write_bytes(png(16, colour, bytes(2 * samples)))
-    with pytest.raises(ImageError, match="16 bits per channel"):
-        from_file(tmp_path / "deep.png", 3)
-    (tmp_path / "flat.png").write_bytes(png(8, colour, bytes(samples)))
-    assert from_file(tmp_path / "flat.png", 3).size == (1, 1)
+GREYS = [0, 128, 129, 257, 385, 386, 32767, 65406, 65407, 65535]
+ROUNDED = [0, 0, 1, 1, 1, 2, 127, 254, 255, 255]  # 128.5, 385.5, 32767.5 = 127.5 * 257 and 65406.5 divide
 
 
-@pytest.mark.parametrize("head", [b"P6 1 1 65535\n", b"P6 1 1 256\n", b"P5 1 1 65535\n", b"P3 1 1 1000\n"])
-def test_16_bit_ppm_is_refused(head: bytes, tmp_path: Path) -> None:
-    (tmp_path / "deep.ppm").write_bytes(head + b"1 2 3 4")
-    with pytest.raises(ImageError, match="8 bits per channel"):
-        from_file(tmp_path / "deep.ppm", 3)
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_16_bit_grey_is_rounded_to_8(order: str) -> None:
+    grey = Image.fromarray(np.array([GREYS], f"{order}u2"))
+    assert grey.mode in DEEP
+    assert pixels(from_image(grey, "image", 1)) == [ROUNDED]
+    assert pixels(from_image(grey, "image", 3)) == [[[value] * 3 for value in ROUNDED]]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_16_bit_grey_files_are_read(kind: str, orientation: int, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    given: dict[str, Any] = {} if kind == "PPM" else {"exif": exif}
+    Image.fromarray(np.array([GREYS], np.uint16)).save(tmp_path / "deep", kind, **given)
+    upright = ORIENT[1 if kind == "PPM" else orientation](np.array([ROUNDED]))
+    assert pixels(from_file(tmp_path / "deep", 1)) == upright.tolist()
+
+
+def tiff(samples: bytes, *, bits: int, photometric: int, per_pixel: int = 1) -> bytes:
+    """A TIFF file of one pixel, written by hand: Pillow writes neither 16-bit colour nor white as 0."""
+    strip = 8 + 2 + 9 * 12 + 4
+    short, long = 3, 4
+    tags = [
+        (256, short, 1, 1),
+        (257, short, 1, 1),
+        (258, short, 1, bits),
+        (259, short, 1, 1),
+        (262, short, 1, photometric),
+        (273, long, 1, strip),
+        (277, short, 1, per_pixel),
+        (278, short, 1, 1),
+        (279, long, 1, len(samples)),
+    ]
+    if per_pixel == 3:  # the three depths do not fit into the tag and stand behind the samples
+        tags[2] = (258, short, 3, strip + len(samples))
+    entries = b"".join(struct.pack("<HHLL", *tag) for tag in tags)
+    return b"II*\0\x08\0\0\0\x09\0" + entries + bytes(4) + samples + struct.pack("<3H", *[bits] * 3)
+
+
+def test_tiff_written_by_hand_is_read(tmp_path: Path) -> None:
+    for name, samples, expected in (("deep", 16, 2), ("flat", 8, 200)):
+        data = struct.pack("<H", 514) if samples == 16 else b"\xc8"
+        (tmp_path / name).write_bytes(tiff(data, bits=samples, photometric=1))
+        assert pixels(from_file(tmp_path / name, 1)) == [[expected]]
+
+
+@pytest.mark.parametrize(
+    ("data", "coding"),
+    [
+        (png(16, 2, bytes(6)), "RGB;16B"),
+        (png(16, 4, bytes(4)), "LA;16B"),
+        (png(16, 6, bytes(8)), "RGBA;16B"),
+        (tiff(bytes(6), bits=16, photometric=2, per_pixel=3), "RGB;16L"),
+        (tiff(bytes(2), bits=16, photometric=0), "16 bits in which 0 is white"),
+        (tiff(bytes(2), bits=12, photometric=1), "I;12"),
+    ],
+)
+def test_16_bits_of_which_pillow_drops_or_turns_any_are_refused(
+    data: bytes, coding: str, tmp_path: Path
+) -> None:
+    (tmp_path / "deep").write_bytes(data)
+    with pytest.raises(ImageError, match="samples coded as .*grey of 16 bits in which 0 is black") as caught:
+        from_file(tmp_path / "deep", 3)
+    assert coding in caught.value.found
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+def test_png_written_by_hand_is_read(depth: int, tmp_path: Path) -> None:
+    for colour, samples in (0, 1), (2, 3), (4, 2), (6, 4):
+        if depth == 8 or colour == 0:
+            (tmp_path / "hand.png").write_bytes(png(depth, colour, bytes(samples * depth // 8)))
+            assert pixels(from_file(tmp_path / "hand.png", 1)) == [[0]]
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"P6 1 1 65535\n" + struct.pack(">3H", 128, 129, 65535), [0, 1, 255]),
+        (b"P6 1 1 1000\n" + struct.pack(">3H", 0, 2, 1000), [0, 1, 255]),  # 0.51
+        (b"P3 1 1 1000\n0 1 998", [0, 0, 254]),  # 0.255 and 254.49
+        (b"P5 1 1 65535\n" + struct.pack(">H", 65407), [255] * 3),
+        (b"P5 1 1 1000\n" + struct.pack(">H", 500), [128] * 3),  # 32768 of 65535
+        (b"P2 1 1 65535\n129", [1] * 3),
+    ],
+)
+def test_pnm_of_any_depth_is_scaled(data: bytes, expected: list[int], tmp_path: Path) -> None:
+    (tmp_path / "deep.pnm").write_bytes(data)
+    assert pixels(from_file(tmp_path / "deep.pnm", 3)) == [[expected]]
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,46 @@ def test_bilinear_antialiases(recipe: Recipe) -> None:
     assert cut[0, :, 0].tolist() == [69, 100, 60, 57]
 
 
+def lerped(row: list[int], place: Fraction) -> Fraction:
+    """Linear interpolation between the two pixels around `place`; beyond the last, the last."""
+    inside = min(max(place, Fraction(0)), Fraction(len(row) - 1))
+    left = int(inside)
+    right = min(left + 1, len(row) - 1)
+    return row[left] + (inside - left) * (row[right] - row[left])
+
+
+@given(
+    row=st.lists(st.integers(0, 255), min_size=1, max_size=40),
+    new=st.integers(1, 40),
+    channels=st.sampled_from([1, 3]),
+)
+def test_tensorflows_bilinear_lerps_between_two_pixels(
+    row: list[int], new: int, channels: int, recipe: Recipe
+) -> None:
+    """Pixel i of n lies at (i + 1/2) N / n - 1/2, exactly, along either axis; nothing is rounded."""
+    exact = [
+        lerped(row, Fraction(2 * i + 1, 2) * Fraction(len(row), new) - Fraction(1, 2)) for i in range(new)
+    ]
+    # the place is rounded three times, relative to at most N, and a pixel changes by at most 255 to the next
+    bound = 255 * 4 * len(row) * np.finfo(float).eps
+    wide = np.array([row] * 2, np.uint8)
+    given = {"channels": channels, "interpolation": "bilinear_tf", "resize": "squash"}
+    for turned in (False, True):
+        size = (new, 2) if turned else (2, new)
+        picture = Image.fromarray(wide.T if turned else wide).convert("RGB" if channels == 3 else "L")
+        cut = resize_and_crop(picture, "image", recipe(size=size, resize_to=size, **given))
+        assert (cut.shape, cut.dtype.name) == ((*size, channels), "float64")
+        lines = cut.swapaxes(0, 1) if turned else cut
+        assert np.abs(lines - np.array(exact, np.float64)[:, None]).max() <= bound
+
+
+def test_tensorflows_bilinear_is_cut_like_the_others(photo: Image.Image, recipe: Recipe) -> None:
+    given = {"resize": "squash", "resize_to": (11, 7), "interpolation": "bilinear_tf"}
+    whole = resize_and_crop(photo, "image", recipe(size=(11, 7), **given))
+    cut = resize_and_crop(photo, "image", recipe(size=(5, 4), **given))
+    np.testing.assert_allclose(cut, whole[3:8, 2:6], rtol=0, atol=255 * 4 * np.finfo(float).eps)
+
+
 @pytest.mark.parametrize("resize_to", [(223, 248), (248, 223)])
 @pytest.mark.parametrize("resize", ["shortest", "squash"])
 def test_padding_is_refused(
@@ -177,12 +217,12 @@ def test_normalise_is_exact_to_half_a_unit_for_every_value(recipe: Recipe) -> No
 @pytest.mark.parametrize(
     "crops",
     [
-        np.zeros((1, 2, 2, 3)),
+        np.zeros((1, 2, 2, 3), np.float32),
         np.zeros((2, 2, 3), np.uint8),
         np.zeros((1, 3, 2, 2), np.uint8),
         [[[[1, 2, 3]]]],
     ],
 )
 def test_normalise_refuses_what_is_no_crop(crops: object, recipe: Recipe) -> None:
-    with pytest.raises(ImageError, match=r"expected a uint8 array \(N, H, W, 3\)"):
+    with pytest.raises(ImageError, match=r"expected a uint8 or float64 array \(N, H, W, 3\)"):
         normalise(crops, recipe())  # type: ignore[arg-type]

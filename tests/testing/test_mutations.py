@@ -14,6 +14,7 @@ import pytest
 from tests.testing.mistakes import (
     activation,
     attention,
+    dropping,
     linear_layers,
     normalisation,
     programs,
@@ -26,7 +27,7 @@ from vitref.components import layer_norm
 from vitref.run import title
 from vitref.testing import suite
 
-FAMILIES = (normalisation, softmax, attention, activation, linear_layers, tokens, programs)
+FAMILIES = (normalisation, softmax, attention, activation, linear_layers, tokens, dropping, programs)
 MISTAKES = [mistake for family in FAMILIES for mistake in family.MISTAKES]
 NOTICED = [(mistake, check) for mistake in MISTAKES for check in mistake.noticed]
 CONSISTENT = [mistake for mistake in MISTAKES if mistake.forward and mistake.backward]

@@ -52,7 +52,7 @@ def test_every_problem_is_in_one_error(weights: Weights, config: Config) -> None
         "  missing blocks.*.norm1.bias (blocks 0, 1)",
         "  missing norm.bias",
         "  extra reg_token (1, 4, 12): register tokens, not supported in this version",
-        "  extra blocks.*.ls1.gamma (12,) (blocks 0, 1): LayerScale, not supported in this version",
+        "  extra blocks.*.ls1.gamma (12,) (blocks 0, 1)",
         "  misshapen head.weight (12, 7), expected (7, 12)",
         "  dtype of cls_token int64, expected float64, float32, float16, bfloat16",
     ]
@@ -77,6 +77,47 @@ def test_other_arguments_are_refused(weights: Weights, config: Config) -> None:
         Weights({**weights, "head.bias": [[1], [2, 3]]}, config)
     with pytest.raises(CheckpointError, match="dtype of head.bias object"):
         Weights({**weights, "head.bias": [None] * 7}, config)
+    with pytest.raises(ConfigError, match="a vitref.weights.Source or None"):
+        Weights(dict(weights), config, source="x")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", [5, None, b"head.bias", ("head", "bias")])
+def test_names_are_text(weights: Weights, config: Config, name: Any) -> None:
+    for use in (weights.replace, weights.export, lambda tensors: Weights(tensors, config)):
+        with pytest.raises(CheckpointError, match="expected names that are text"):
+            use({name: np.zeros(7)})
+
+
+class Elsewhere:
+    """A tensor that cannot be read from here."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __array__(self, *_: object, **__: object) -> Any:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error", [TypeError("on cuda:0"), ValueError("on cuda:0"), RuntimeError("on cuda:0")]
+)
+def test_a_tensor_that_cannot_be_read(weights: Weights, error: Exception) -> None:
+    with pytest.raises(CheckpointError, match=r"head\.bias: found what is no array \(on cuda:0\)"):
+        weights.replace({"head.bias": Elsewhere(error)})
+
+
+def test_a_masked_array_is_refused(weights: Weights) -> None:
+    masked = np.ma.masked_array(np.zeros(7), np.arange(7) == 3)
+    with pytest.raises(CheckpointError, match="head.bias: found a masked array"):
+        weights.replace({"head.bias": masked})
+
+
+def test_values_that_are_not_finite_are_cut(weights: Weights, config: Config) -> None:
+    bad = {name: np.full(array.shape, np.nan, "f4") for name, array in weights.items()}
+    with pytest.raises(CheckpointError) as caught:
+        Weights(bad, config)
+    assert len(caught.value.found.splitlines()) == 1 + 12 + 1
+    assert caught.value.found.endswith(f"and {len(weights) - 12} more")
 
 
 def test_a_config_is_required(weights: Weights) -> None:
@@ -151,6 +192,23 @@ def test_replace(weights: Weights) -> None:
         weights.replace({"head.bias": np.full(7, np.nan)})
 
 
+def test_replaced_tensors_are_not_said_to_be_the_files(weights: Weights, tmp_path: Path) -> None:
+    weights.save(tmp_path / "m.safetensors")
+    loaded, file = load(tmp_path / "m.safetensors"), str(tmp_path / "m.safetensors")
+    one = loaded.replace({"head.bias": np.zeros(7)})
+    assert one.source.path == f"{file}, with 1 tensor replaced"
+    assert one.source.provenance["head.bias"] == "Weights.replace"
+    two = one.replace({"head.bias": np.ones(7), "norm.bias": np.ones(12)})
+    assert two.source.path == f"{file}, with 2 tensors replaced"
+    assert (loaded.source.path, loaded.replace({}).source.path) == (file, file)
+    assert copy.deepcopy(two).source == two.source
+    two.save(tmp_path / "m.safetensors")
+    again = load(tmp_path / "m.safetensors")
+    assert again.source.path == file
+    assert set(again.source.provenance) == set(loaded.source.provenance)
+    assert weights.replace({"head.bias": np.zeros(7)}).source.path is None
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
 def test_to_rounds_each_tensor_once(weights: Weights, dtype: str) -> None:
     other = weights.to("numpy", dtype=dtype)
@@ -194,7 +252,7 @@ def test_export_takes_any_arrays_with_the_models_names(weights: Weights) -> None
         weights.export({"norm.beta": np.ones(12)})
     with pytest.raises(CheckpointError, match=r"norm\.bias \(13,\)"):
         weights.export({"norm.bias": np.ones(13)})
-    with pytest.raises(ConfigError, match="one of timm, vitref"):
+    with pytest.raises(ConfigError, match="one of timm, huggingface, google, vitref"):
         weights.export(format="keras")
 
 

@@ -102,16 +102,10 @@ def test_arguments_come_before_a_convention(square: Path) -> None:
     assert (recipe.size, recipe.resize_to) == ((16, 24), (17, 26))
 
 
-def test_timms_filter_is_bilinear_where_the_input_is_not_square(square: Path) -> None:
-    def interpolation(**given: Any) -> str:
-        recipe = load(square, convention="timm", heads=2, **given).preprocessing
-        assert recipe is not None
-        return recipe.interpolation
-
-    assert interpolation() == "bicubic"
-    assert interpolation(image_size=(16, 24)) == "bilinear"
-    assert interpolation(image_size=(16, 24), resize="squash") == "bicubic"
-    assert interpolation(image_size=(16, 24), interpolation="lanczos") == "lanczos"
+def test_a_convention_keeps_its_filter_where_the_input_is_not_square(square: Path) -> None:
+    recipe = load(square, convention="timm", heads=2, image_size=(16, 24)).preprocessing
+    assert recipe is not None
+    assert (recipe.interpolation, recipe.resize_to) == ("bicubic", (17, 26))
 
 
 def test_timms_config_file_fills_everything(square: Path) -> None:
@@ -186,6 +180,16 @@ def test_an_unknown_architecture_leaves_the_heads_open(square: Path) -> None:
             "channels 1 (config.json: pretrained_cfg.input_size)",
         ),
         ({"model_args": {**TIMM["model_args"], "mlp_ratio": 4}}, "mlp_width 48"),
+        (
+            {"model_args": {**TIMM["model_args"], "embed_dim": [1]}},
+            "width [1] (config.json: model_args.embed_dim)",
+        ),
+        ({"num_features": 384}, "width 384 (config.json: num_features), but 12 by the tensors"),
+        (
+            {"model_args": {**TIMM["model_args"], "num_heads": 5}, "num_classes": 9},
+            "heads 5 (config.json: model_args.num_heads) is no divisor of 12 by the tensors",
+        ),
+        ({"model_args": {**TIMM["model_args"], "num_heads": 5}, "num_classes": 9}, "classes 9"),
     ],
 )
 def test_a_config_file_that_contradicts_the_tensors(
@@ -203,10 +207,9 @@ def test_an_argument_repairs_a_config_file(square: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "wrong"),
     [
-        ({"class_token": False}, "class_token=False"),
-        ({"global_pool": "avg"}, "global_pool='avg'"),
-        ({"init_values": 1e-5}, "init_values=1e-05"),
-        ({"reg_tokens": 4, "no_embed_class": True}, "no_embed_class=True"),
+        ({"global_pool": "map"}, "global_pool='map'"),
+        ({"pos_embed": "none"}, "pos_embed='none'"),
+        ({"reg_tokens": 4}, "reg_tokens=4"),
         ({"act_layer": "quick_gelu"}, "act_layer='quick_gelu'"),
         ({"qk_norm": True}, "qk_norm=True"),
         ({"class_token": 1}, "class_token=1"),
@@ -241,19 +244,19 @@ def test_arguments_without_effect_are_accepted(square: Path, ignored: dict[str, 
         ({"pretrained_cfg": {"crop_mode": "border"}}, "config.json: pretrained_cfg.crop_mode"),
         ({"pretrained_cfg": {"crop_mode": ["center"]}}, "config.json: pretrained_cfg.crop_mode"),
         ({"model_args": {"mlp_ratio": "4"}}, "config.json: model_args.mlp_ratio"),
-        ({"pretrained_cfg": {"mean": "x"}}, "Preprocessing.mean"),
-        ({"pretrained_cfg": {"interpolation": ["x"]}}, "Preprocessing.interpolation"),
-        ({"model_args": {"patch_size": "x"}}, "Config.patch_size"),
-        ({"model_args": {**TIMM["model_args"], "embed_dim": [1]}}, "Config.width"),
-        ({"model_args": {**TIMM["model_args"], "img_size": 10**400}}, "Config.image_size"),
-        ({"model_args": {**TIMM["model_args"], "num_heads": "2"}}, "Config.heads"),
-        ({"model_args": {**TIMM["model_args"], "num_heads": 5}}, "heads"),
+        ({"pretrained_cfg": {"mean": "x"}}, "config.json: pretrained_cfg.mean"),
+        ({"pretrained_cfg": {"interpolation": ["x"]}}, "config.json: pretrained_cfg.interpolation"),
+        ({"pretrained_cfg": {"crop_pct": 1.5}}, "config.json: pretrained_cfg.crop_pct"),
+        ({"model_args": {"patch_size": "x"}}, "config.json: model_args.patch_size"),
+        ({"model_args": {**TIMM["model_args"], "img_size": 10**400}}, "config.json: model_args.img_size"),
+        ({"model_args": {**TIMM["model_args"], "num_heads": "2"}}, "config.json: model_args.num_heads"),
+        ({"model_args": {**TIMM["model_args"], "num_heads": 0}}, "config.json: model_args.num_heads"),
     ],
 )
 def test_a_malformed_config_file_names_the_entry(square: Path, changed: dict[str, Any], where: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load(with_config(square, **changed))
-    assert caught.value.where.endswith(where)
+    assert caught.value.where == str(square.parent / where)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff", b'{"a":' * 50_000])
@@ -276,6 +279,110 @@ def test_our_own_record_comes_before_a_config_file(square: Path) -> None:
     assert load(square).config.eps == 1e-5
     (square.parent / "config.json").write_text("{")
     assert load(square).config.eps == 1e-5
+
+
+def test_every_contradiction_is_in_one_error(square: Path) -> None:
+    arguments = {**TIMM["model_args"], "num_heads": 5, "depth": 3, "in_chans": 1}
+    with pytest.raises(ConfigError) as caught:
+        load(with_config(square, model_args=arguments, num_classes=9, num_features=13))
+    lines = [line.split()[0] for line in caught.value.found.splitlines()[1:]]
+    assert lines == ["channels", "width", "depth", "mlp_width", "classes", "heads"]
+
+
+def test_a_wrong_value_in_our_own_record_is_blamed_on_it(square: Path, tmp_path: Path) -> None:
+    load(square, heads=2, convention="timm").save(tmp_path / "own.safetensors")
+    tensors, metadata = load_tensors(tmp_path / "own.safetensors")
+    record = json.loads(metadata["vitref"])
+    for part, field, value in [("config", "eps", 7), ("preprocessing", "mean", ["x"]), ("config", "pool", 1)]:
+        wrong = {**record, part: {**record[part], field: value}}
+        save_tensors(tmp_path / "own.safetensors", tensors, {"vitref": json.dumps(wrong)})
+        with pytest.raises(ConfigError) as caught:
+            load(tmp_path / "own.safetensors")
+        start = f"{tmp_path / 'own.safetensors'}: {field} (metadata of own.safetensors; there: "
+        assert caught.value.where.startswith(start)
+        assert caught.value.remedy == f"Correct the file, or give {field}=."
+    assert load(tmp_path / "own.safetensors", pool="token").config.pool == "token"
+
+
+@pytest.mark.parametrize(
+    ("given", "where"),
+    [({"eps": 3}, "Config.eps"), ({"mean": "x"}, "Preprocessing.mean"), ({"heads": "2"}, "Config.heads")],
+)
+def test_a_wrong_argument_is_not_blamed_on_a_file(square: Path, given: dict[str, Any], where: str) -> None:
+    with_config(square, pretrained_cfg={"mean": "y"})
+    with pytest.raises(ConfigError) as caught:
+        load(square, **{"mean": 0.5, **given})
+    assert caught.value.where == where
+
+
+def test_provenance_tells_which_argument_overrides_a_file(square: Path) -> None:
+    given: dict[str, Any] = {
+        "heads": 3,
+        "mean": 0.5,
+        "image_size": 12,
+        "std": [0.4, 0.5, 0.6],
+        "patch_size": 4,
+    }
+    provenance = load(with_config(square), **given).source.provenance
+    assert provenance["heads"] == "argument heads=3, against 2 in config.json: model_args.num_heads"
+    assert provenance["mean"] == (
+        "argument mean=0.5, against [0.1, 0.2, 0.3] in config.json: pretrained_cfg.mean"
+    )
+    assert provenance["image_size"] == "argument image_size=12"
+    assert provenance["std"] == "argument std=[0.4, 0.5, 0.6]"
+    assert provenance["patch_size"] == "argument patch_size=4"
+
+
+def test_provenance_tells_which_argument_overrides_our_own_record(square: Path) -> None:
+    load(square, heads=2, convention="timm").save(square)
+    weights = load(square, heads=3, eps=1e-6)
+    said = "argument heads=3, against 2 in metadata of model.safetensors"
+    assert weights.source.provenance["heads"] == said
+    assert weights.source.provenance["eps"] == "argument eps=1e-06"
+    weights.save(square)
+    assert load(square).source.provenance["heads"] == f"metadata of model.safetensors; there: {said}"
+
+
+def test_a_width_without_mlp_ratio_has_timms_own_ratio(tmp_path: Path) -> None:
+    from vitref.config import Config
+
+    def written(mlp_width: int, architecture: str, width: int = 12, **changed: Any) -> Path:
+        sizes: dict[str, Any] = {
+            "image_size": 32,
+            "depth": 1,
+            "width": width,
+            "mlp_width": mlp_width,
+            "classes": 7,
+        }
+        made = Config.variant("ViT-Ti/16", convention="timm", **sizes)
+        tensors = {name: np.ones(shape, "f4") for name, shape in made.parameter_shapes().items()}
+        save_tensors(tmp_path / "model.safetensors", tensors, {})
+        arguments = {"img_size": 32, "embed_dim": width, "depth": 1, "num_heads": 3}
+        content = {"architecture": architecture, "num_classes": 7, "model_args": arguments, **changed}
+        (tmp_path / "config.json").write_text(json.dumps(content))
+        return tmp_path
+
+    place = "config.json: model_args.embed_dim times 4, timm's mlp_ratio"
+    assert load(written(48, "vit_tiny_patch16_224")).source.provenance["mlp_width"] == place
+    with pytest.raises(ConfigError, match="mlp_width 48 .*, but 40 by the tensors"):
+        load(written(40, "vit_tiny_patch16_224"))
+    features: dict[str, Any] = {"num_features": 12, "model_args": {"img_size": 32, "depth": 1}}
+    assert load(written(48, "vit_tiny_patch16_224", **features)).config.mlp_width == 48
+    assert load(written(36, "test_vit", model_args={"embed_dim": 12, "depth": 1, "num_heads": 3}))
+    with pytest.raises(ConfigError, match=r"mlp_width 768 \(timm/models/.*vit_tiny_patch16_224\), but 40"):
+        load(written(40, "vit_tiny_patch16_224", width=192))
+    assert load(written(40, "made_up")).config.mlp_width == 40
+
+
+def test_a_position_table_for_another_grid_is_told(square: Path) -> None:
+    with_config(square, model_args={**TIMM["model_args"], "img_size": 24})
+    said = "config.json: model_args.img_size; the position table is for 3 x 3 patches, and is resized"
+    weights = load(square)
+    assert weights.source.provenance["image_size"] == said
+    for _ in range(2):
+        weights.save(square)
+        weights = load(square)
+        assert weights.source.provenance["image_size"] == f"metadata of model.safetensors; there: {said}"
 
 
 def test_arguments_come_before_our_own_record(square: Path) -> None:
@@ -303,7 +410,7 @@ def test_another_image_size_leaves_the_recorded_pixels_open(square: Path) -> Non
     ("fields", "message"),
     [
         ({"hidden": 3}, "unknown field hidden"),
-        ({"heads": 5}, "expected a divisor of 12"),
+        ({"heads": 5}, "heads 5 (argument heads=5) is no divisor of 12 by the tensors (shape of"),
         ({"heads": 0}, "Config.heads"),
         ({"heads": None}, "Config.heads"),
         ({"head_dim": np.zeros(2)}, "Config.head_dim"),
@@ -318,7 +425,7 @@ def test_another_image_size_leaves_the_recorded_pixels_open(square: Path) -> Non
         ({"eps": "small"}, "Config.eps"),
         ({"mean": 0.5}, "found mean, but no interpolation, resize, resize_to, std"),
         ({"convention": "other"}, "one of timm"),
-        ({"format": "other"}, "one of timm, vitref"),
+        ({"format": "other"}, "one of timm, huggingface, google, vitref"),
         ({"preprocessing": {"mean": 0.5}}, "a Preprocessing, or its fields"),
     ],
 )
@@ -358,7 +465,7 @@ def test_positions_that_are_no_square_stay_open(weights: Weights, tmp_path: Path
     path = tmp_path / "m.safetensors"
     save_tensors(path, dict(weights), {})
     given: dict[str, Any] = {"heads": 3, "convention": "timm", "image_size": (12, 12)}
-    with pytest.raises(ConfigError, match="position_grid .*12 positions are no square"):
+    with pytest.raises(ConfigError, match="position_grid .*has 13 rows, perhaps one for the class token"):
         load(path, **given)
     assert load(path, position_grid=(4, 3), **given).config.position_grid == (4, 3)
 
@@ -393,7 +500,8 @@ def test_all_that_does_not_fit_is_in_one_error(square: Path) -> None:
         load(square, heads=2, convention="timm")
     assert caught.value.found.splitlines()[1:] == [
         "  missing norm.weight",
-        "  extra fc_norm.weight (12,): average pooling with a norm of its own, not supported in this version",
+        "  extra fc_norm.weight (12,): a norm on the pooled vector, in the place of norm, not "
+        "supported in this version",
         "  misshapen patch_embed.proj.weight (12, 48), expected (12, ?, ?, ?)",
         "  misshapen blocks.1.norm1.bias (13,), expected (12,)",
         "  dtype of head.bias int32, expected float64, float32, float16, bfloat16",
@@ -413,8 +521,78 @@ def test_a_missing_block(square: Path) -> None:
             tensors[name.replace("blocks.0", "blocks.2")] = tensors.pop(name)
 
     rewrite(square, drop)
-    with pytest.raises(CheckpointError, match="the blocks 1, 2; expected blocks numbered 0, 1, 2"):
+    with pytest.raises(CheckpointError, match="missing blocks.0, all of it"):
         load(square)
+
+
+def test_a_missing_block_is_told_with_the_rest(square: Path) -> None:
+    def change(tensors: dict[str, Any]) -> None:
+        for name in [name for name in tensors if name.startswith("blocks.1.")]:
+            tensors[name.replace("blocks.1", "blocks.3")] = tensors.pop(name)
+        del tensors["norm.bias"]
+        tensors["foo"] = np.zeros(3)
+        tensors["blocks.0.norm1.bias"] = np.zeros(5, "f4")
+
+    rewrite(square, change)
+    with pytest.raises(CheckpointError) as caught:
+        load(square, heads=2, convention="timm")
+    assert caught.value.found.splitlines()[1:] == [
+        "  missing blocks.1, all of it",
+        "  missing blocks.2, all of it",
+        "  missing norm.bias",
+        "  extra foo (3,)",
+        "  misshapen blocks.0.norm1.bias (5,), expected (12,)",
+    ]
+
+
+def test_a_number_that_is_no_blocks(square: Path) -> None:
+    rewrite(square, lambda tensors: tensors.update({"blocks.999999.norm1.bias": np.zeros(12, "f4")}))
+    with pytest.raises(CheckpointError, match="3 blocks, of which the last is number 999999"):
+        load(square)
+
+
+def test_long_lists_are_grouped_and_cut(square: Path) -> None:
+    def change(tensors: dict[str, Any]) -> None:
+        tensors.update({f"decoder_blocks.{i}.weight": np.zeros(3, "f4") for i in range(8)})
+        tensors.update({f"scales.{i}": np.zeros(3, "f4") for i in (0, 2)})
+        tensors.update({f"part{letter}.weight": np.zeros(3, "f4") for letter in "abcdefghijklmn"})
+
+    rewrite(square, change)
+    with pytest.raises(CheckpointError) as caught:
+        load(square, heads=2, convention="timm")
+    lines = [line.strip() for line in caught.value.found.splitlines()[1:]]
+    assert lines[:3] == [
+        "extra decoder_blocks.*.weight (3,) (0 to 7)",
+        "extra scales.* (3,) (0, 2)",
+        "extra parta.weight (3,)",
+    ]
+    assert lines[12:] == ["and 4 more"]
+
+
+def test_a_trace_is_no_checkpoint(square: Path, tmp_path: Path) -> None:
+    import vitref
+
+    weights = load(square, heads=2, convention="timm")
+    vitref.trace(weights, np.zeros((3, 12, 12))).save(tmp_path / "t.safetensors")
+    with pytest.raises(CheckpointError, match="a trace written by vitref, not weights"):
+        load(tmp_path / "t.safetensors")
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{", '{"format": 3}', '{"format": "of another kind"}'])
+def test_metadata_that_is_called_trace_does_no_harm(square: Path, text: str) -> None:
+    save_tensors(square, load_tensors(square)[0], {"trace": text})
+    assert load(square, heads=2, convention="timm").source.metadata == {"trace": text}
+
+
+@pytest.mark.parametrize("format", [None, "timm", "huggingface"])
+@pytest.mark.parametrize("prefix", ["module.", "model."])
+def test_a_prefix_of_every_name_is_told(square: Path, prefix: str, format: str | None) -> None:
+    tensors = load(square, heads=2, convention="timm").export(format=format)
+    save_tensors(square, {prefix + name: array for name, array in tensors.items()}, {})
+    with pytest.raises(CheckpointError) as caught:
+        load(square, format=format)
+    assert f"names all begin with '{prefix}'" in caught.value.found
+    assert caught.value.remedy.startswith(f"Remove the prefix '{prefix}' from every name")
 
 
 @pytest.mark.parametrize(
@@ -459,7 +637,7 @@ def test_a_position_table_without_positions(square: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "library"),
     [
-        ("vit.embeddings.cls_token", "Hugging Face"),
+        ("beit.embeddings.cls_token", "BEiT"),
         ("encoder.layers.encoder_layer_0.ln_1.weight", "torchvision"),
         ("something.else", "unknown format"),
     ],

@@ -62,9 +62,17 @@ def test_the_command_is_python_with_both_names_in_it() -> None:
         ("m.bin", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer"),
         ("m.safetensors", b"\n<!DOCTYPE html><html>", "a web page"),
         ("m.safetensors", b"<HTML>", "a web page"),
-        ("m.npz", b"PK\x03\x04", "a NumPy archive"),
         ("m.h5", b"\x89HDF", "an HDF5 file"),
-        ("m.safetensors", b"hello, world, this is text", "a header of"),
+        ("m.safetensors", b"hello, world,\nthis is text", "text that begins 'hello, world, this is text'"),
+        ("m.safetensors", b"hi", "text that begins 'hi'"),
+        ("m.safetensors", "häuser".encode()[:2], "text that begins 'h'"),
+        ("m.safetensors", b'{"a": ' + b"1" * 600, 'text that begins \'{"a": 111'),
+        ("m.safetensors", b"\xff\xd8\xff\xe0\0\x10JFIF", "a JPEG picture"),
+        ("m.npz", b"\x89PNG\r\n\x1a\n\0", "a PNG picture"),
+        ("m.png", b"RIFF\1\2\3\4WEBPVP8 ", "a WebP picture"),
+        ("m", b"\x93NUMPY\1\0", "a NumPy array"),
+        ("m.gz", b"\x1f\x8b\x08\0", "a file compressed by gzip"),
+        ("m.safetensors", bytes(7) + b"\1 not text", "a header of"),
     ],
 )
 def test_foreign_files_are_named(tmp_path: Path, name: str, content: bytes, found: str) -> None:
@@ -75,9 +83,28 @@ def test_foreign_files_are_named(tmp_path: Path, name: str, content: bytes, foun
     assert caught.value.where == str(tmp_path / name)
 
 
-@pytest.mark.parametrize("length", [0x0280, 0x010280, 0x0580])
+def test_a_picture_in_the_place_of_weights(tmp_path: Path) -> None:
+    (tmp_path / "cat.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(600))
+    with pytest.raises(CheckpointError) as caught:
+        load(tmp_path / "cat.png")
+    assert caught.value.remedy == "Give a checkpoint here: the weights come first, the picture second."
+
+
+@pytest.mark.parametrize("length", [0x4D42, 0x8B1F, 0x0280, 0x010280, 0x0580])
 def test_a_header_length_is_not_taken_for_a_pickle(length: int) -> None:
     refusals.check("m.safetensors", length.to_bytes(8, "little") + b'{"a"')
+
+
+def test_the_command_never_writes_to_its_source() -> None:
+    assert "'m.converted.safetensors')" in refusals.conversion("m.safetensors")
+    assert "'m.safetensors')" in refusals.conversion("m.bin")
+
+
+def test_the_command_is_readable_where_the_name_allows_it() -> None:
+    command = refusals.conversion("/a folder/model.pth")
+    assert command.startswith('python -c "import torch; ')
+    assert "torch.load('/a folder/model.pth', map_location='cpu', weights_only=True)" in command
+    assert shlex.split(refusals.conversion("a`b.pth"))[2].count("'a`b.pth'") == 1
 
 
 def test_links(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ import sys
 from collections.abc import Sequence
 
 from vitref import __version__
-from vitref.cli import classify, demo, explain, info, trace, train
+from vitref.cli import bench, classify, convert, demo, explain, info, mistakes, trace, train
 from vitref.errors import Error
 
-MODULES = (demo, classify, info, trace, explain, train)
+MODULES = (demo, classify, info, trace, convert, explain, train, bench, mistakes)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -34,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except Error as error:
         print(f"vitref: {error}", file=sys.stderr)
+        if "convention=" in str(error) and "fields" in args:
+            print("(On the command line: --set NAME=VALUE, and --convention NAME.)", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

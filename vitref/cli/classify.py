@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 import vitref
 from vitref.array import HostArray
-from vitref.cli.options import add_numerics, add_weights, class_names, load_weights, print_json
+from vitref.cli.options import add_numerics, add_weights, class_names, console, load_weights, print_json
 from vitref.components import softmax
 from vitref.errors import ConfigError
 
@@ -66,7 +65,7 @@ def ranking(logits: HostArray, names: list[str], top: int) -> list[dict[str, Any
 
 def show(results: list[dict[str, Any]]) -> None:
     """One block per picture: its path, then a line per class."""
-    console = Console()
+    out = console()
     for result in results:
         table = Table(box=None, padding=(0, 2, 0, 0))
         for heading in ("class", "name", "probability", "logit"):
@@ -75,5 +74,5 @@ def show(results: list[dict[str, Any]]) -> None:
             table.add_row(
                 str(row["class"]), Text(row["name"]), f"{row['probability']:.4f}", f"{row['logit']:.3f}"
             )
-        console.print(result["image"], soft_wrap=True, markup=False, highlight=False)
-        console.print(table)
+        out.print(result["image"], soft_wrap=True, markup=False)
+        out.print(table)

@@ -1,7 +1,10 @@
 """`vitref demo`: the bundled digits model classified, looked at, differentiated, and checked on the spot."""
 
 import argparse
+import os
 import re
+import shutil
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,7 +36,7 @@ def register(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    start, console = time.perf_counter(), Console()
+    start, console = time.perf_counter(), Console(highlight=False)
     weights, paths = vitref.load(bundled.checkpoint()), bundled.images()
     labels = [_label(path) for path in paths]
     console.print(
@@ -48,16 +51,15 @@ def run(args: argparse.Namespace) -> int:
     )
     errors = check_gradients(weights, paths, labels)
     show_errors(console, errors)
-    console.print(
-        f"\n{time.perf_counter() - start:.1f} s. Next: vitref explain, vitref info bundled, README.md"
-    )
+    seconds = f"{time.perf_counter() - start:.1f} s"
+    console.print(f"\n{seconds}. Next: {program()} explain, {program()} info bundled, README.md")
     return 0 if all(error < 1e-10 for error in errors.values()) else 1
 
 
 def classify(console: Console, weights: Weights, paths: list[Path], labels: list[int]) -> int:
     """Print one line per picture; return how many are right."""
     table = Table(box=None, pad_edge=True)
-    for heading in ("picture", "label", "predicted", "probability", "second", "probability "):
+    for heading in ("picture", "label", "predicted", "probability", "second", "its probability"):
         table.add_column(heading, justify="left" if heading == "picture" else "right")
     right = 0
     for path, label in zip(paths, labels, strict=True):
@@ -129,3 +131,8 @@ def show_errors(console: Console, errors: dict[str, float]) -> None:
 def _label(path: Path) -> int:
     """The digit in a name such as digit_7_index_1234.png."""
     return int(path.stem.split("_")[1])
+
+
+def program() -> str:
+    """How this command is called here: by its name where the shell finds it, else by its path."""
+    return "vitref" if shutil.which("vitref") else os.path.relpath(sys.argv[0])

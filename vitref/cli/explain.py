@@ -1,4 +1,4 @@
-"""`vitref explain`: a component's equation, derivation, worked numbers, and its shapes in a model."""
+"""`vitref explain`: a primitive's equation, derivation and worked numbers, or a composite's steps."""
 
 import argparse
 import importlib
@@ -13,7 +13,7 @@ from rich.text import Text
 
 from vitref import components, graph
 from vitref.call import Call
-from vitref.cli.options import add_weights, load_weights
+from vitref.cli.options import add_weights, console, load_weights
 from vitref.errors import ConfigError
 from vitref.graph import vit
 from vitref.run import Record, Run, Trace
@@ -22,7 +22,9 @@ from vitref.weights import Weights
 
 def register(subparsers: Any) -> None:
     parser = subparsers.add_parser(
-        "explain", help="a component's equation, gradient and worked numbers", description=__doc__
+        "explain",
+        help="a primitive's equation and gradient with worked numbers, or a composite's steps",
+        description=__doc__,
     )
     parser.add_argument("component", metavar="COMPONENT", nargs="?", help="without it: list them all")
     add_weights(parser, optional=True)
@@ -30,14 +32,15 @@ def register(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    console = Console()
+    out = console()
     if args.component is None:
-        listing(console)
+        listing(out)
         return 0
     module = find(args.component)
-    console.print((module.__doc__ or "").strip(), markup=False, highlight=False, soft_wrap=True)
-    if args.weights is not None:
-        show_steps(console, module, load_weights(args))
+    weights = None if args.weights is None else load_weights(args)
+    out.print((module.__doc__ or "").strip(), markup=False, soft_wrap=True)
+    if weights is not None:
+        show_steps(out, module, weights)
     return 0
 
 
@@ -59,16 +62,16 @@ def find(name: str) -> ModuleType:
     return known[name]
 
 
-def listing(console: Console) -> None:
+def listing(out: Console) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("component")
     table.add_column("what it is")
     for name, module in parts().items():
         table.add_row(name, (module.__doc__ or "").strip().splitlines()[0])
-    console.print(table)
+    out.print(table)
 
 
-def show_steps(console: Console, module: ModuleType, weights: Weights) -> None:
+def show_steps(out: Console, module: ModuleType, weights: Weights) -> None:
     """Where `module` stands in the model of these weights: one row per step, at batch size 1."""
     records, run = forward_steps(weights)
     found = [record for record in records if record.part is module]
@@ -82,8 +85,8 @@ def show_steps(console: Console, module: ModuleType, weights: Weights) -> None:
         static = ", ".join(f"{key}={value}" for key, value in record.static.items())
         table.add_row(*map(Text, (record.path, "\n".join(shapes), owned, static)))
     where = f"\nIn {weights.source.path or 'this model'}, for one image:\n"
-    console.print(where, markup=False, highlight=False, soft_wrap=True)
-    console.print(table if found else "This model has no such step.")
+    out.print(where, markup=False, soft_wrap=True)
+    out.print(table if found else "This model has no such step.")
 
 
 def forward_steps(weights: Weights) -> tuple[list[Record], Run]:

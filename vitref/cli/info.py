@@ -4,11 +4,11 @@ import argparse
 import math
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vitref.cli.options import add_weights, load_weights, print_json
+from vitref.cli.explain import forward_steps
+from vitref.cli.options import add_weights, console, load_weights, print_json
 from vitref.weights import Weights
 
 
@@ -18,13 +18,16 @@ def register(subparsers: Any) -> None:
     )
     add_weights(parser)
     parser.add_argument("--tensors", action="store_true", help="list every tensor with shape and dtype")
+    parser.add_argument("--taps", action="store_true", help="list the taps of a trace with their shapes")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     weights = load_weights(args)
-    if args.json:
+    if args.taps:
+        list_taps(weights)
+    elif args.json:
         print_json(facts(weights))
     else:
         show(weights, tensors=args.tensors)
@@ -43,6 +46,7 @@ def facts(weights: Weights) -> dict[str, Any]:
         "parameters": sum(math.prod(array.shape) for array in weights.values()),
         "config": {k: {"value": v, "from": source.provenance.get(k, "")} for k, v in values.items()},
         "preprocessing": {k: {"value": v, "from": source.provenance.get(k, "")} for k, v in pixels.items()},
+        "notes": {k: v for k, v in source.provenance.items() if k not in values and k not in pixels},
         "tensors": {
             name: {"shape": list(array.shape), "dtype": array.dtype.name} for name, array in weights.items()
         },
@@ -50,23 +54,35 @@ def facts(weights: Weights) -> dict[str, Any]:
 
 
 def show(weights: Weights, *, tensors: bool) -> None:
-    console, found = Console(), facts(weights)
+    out, found = console(), facts(weights)
     for key in ("path", "format", "sha256"):
-        console.print(f"{key:11}{found[key]}", soft_wrap=True, highlight=False, markup=False)
+        out.print(f"{key:11}{found[key]}", soft_wrap=True, markup=False)
     count = f"{found['parameters']:,} in {len(weights)} tensors"
-    console.print(f"parameters {count}", highlight=False)
+    out.print(f"parameters {count}")
     for part in ("config", "preprocessing"):
         table = Table(title=part, title_justify="left", box=None, pad_edge=False)
         for heading in ("field", "value", "from"):
             table.add_column(heading, overflow="fold")
         for field, fact in found[part].items():
             table.add_row(field, Text(_plain(fact["value"])), Text(fact["from"]))
-        console.print()
-        console.print(table if found[part] else f"{part}: not known; pictures cannot be used")
+        out.print()
+        out.print(table if found[part] else f"{part}: not known; pictures cannot be used")
+    if found["notes"]:
+        out.print("\nnotes")
+        for name, note in found["notes"].items():
+            out.print(f"{name}: {note}", soft_wrap=True, markup=False)
     if tensors:
-        console.print()
+        out.print()
         for name, tensor in found["tensors"].items():
-            console.print(f"{name}  {_plain(tensor['shape'])}  {tensor['dtype']}", highlight=False)
+            out.print(f"{name}  {_plain(tensor['shape'])}  {tensor['dtype']}")
+
+
+def list_taps(weights: Weights) -> None:
+    """Every named output with its shape for one image, in the order of the forward pass."""
+    _, run = forward_steps(weights)
+    for name, output in run.outputs.items():
+        print(f"{name}  {output.shape}")
+    print("With labels also loss; NAME:dy, the cotangent of each of these; and PARAMETER:grad.")
 
 
 def _plain(value: Any) -> str:

@@ -2,9 +2,12 @@
 
 import argparse
 import json
+import sys
 from typing import Any
 
-from vitref import config, preprocessing
+from rich.console import Console
+
+from vitref import config, conventions, preprocessing
 from vitref.errors import ConfigError
 from vitref.weights import Weights, bundled, load
 
@@ -19,8 +22,11 @@ def add_weights(parser: argparse.ArgumentParser, *, optional: bool = False) -> N
         nargs="?" if optional else None,
         help=f"checkpoint file or folder, or '{BUNDLED}' for the digits model that comes with vitref",
     )
+    names = ", ".join(conventions.names())
     parser.add_argument(
-        "--convention", help="the library whose numerics to use for what the file does not say"
+        "--convention",
+        metavar="NAME",
+        help=f"the library whose numerics to use where the file says nothing: {names}",
     )
     parser.add_argument(
         "--set",
@@ -61,11 +67,12 @@ def class_names(args: argparse.Namespace, weights: Weights) -> list[str]:
 def _read_names(path: str, classes: int) -> list[str]:
     try:
         with open(path, encoding="utf-8-sig") as file:
-            names = file.read().splitlines()
+            names = [" ".join(line.split()) for line in file.read().splitlines()]
     except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "a file that is not UTF-8 text"
         raise ConfigError(
             f"--classes {path}",
-            found=str(error),
+            found=reason,
             expected="a text file with one name per line",
             remedy="Check the path.",
         ) from None
@@ -116,6 +123,11 @@ def _number(text: str) -> int | float | None:
         except ValueError:
             continue
     return None
+
+
+def console() -> Console:
+    """For tables: as wide as the terminal, or 200 columns when the output goes elsewhere."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 
 
 def print_json(value: Any) -> None:

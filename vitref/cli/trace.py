@@ -1,6 +1,7 @@
 """`vitref trace`: every activation and gradient of a pass, written to one safetensors file."""
 
 import argparse
+from collections.abc import Sized
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,13 @@ def run(args: argparse.Namespace) -> int:
         dtype=args.dtype,
     )
     recording.save(args.out)
-    size = sum(array.nbytes for array in recording.values())
-    made = f"{len(recording)} taps, {len(args.images)} image(s), {args.dtype}, {size / 2**20:.1f} MiB"
-    print(f"{args.out}: {made}")
+    counts = f"{_count(recording, 'tap')} of {_count(args.images, 'image')}"
+    print(f"{args.out}: {counts}, {args.dtype}, {Path(args.out).stat().st_size / 2**20:.1f} MiB")
     return 0
+
+
+def _count(things: Sized, name: str) -> str:
+    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
 
 
 def _labels(text: str) -> list[int]:
@@ -48,5 +52,8 @@ def _labels(text: str) -> list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise ConfigError(
-            "--labels", found=text, expected="whole numbers separated by commas", remedy="Write 281,7, say."
+            "--labels",
+            found=repr(text),
+            expected="whole numbers separated by commas",
+            remedy="Write 281,7, say.",
         ) from None

@@ -13,6 +13,8 @@ from vitref.training.progress import progress_bar
 from vitref.weights import Weights, bundled, load
 
 OUT = "digits.safetensors"
+SHOWN = 10
+"""Errors that are listed."""
 
 
 def register(subparsers: Any) -> None:
@@ -49,8 +51,10 @@ def run(args: argparse.Namespace) -> int:
     if args.evaluate is None:
         seconds = time.perf_counter() - began
         print(f"Trained on {len(training.labels)} digits in {seconds:.0f} s; saved {path}")
-    for position, label, predicted in score.wrong:
+    for position, label, predicted in score.wrong[:SHOWN]:
         print(f"  index {position}: labelled {label}, predicted {predicted}")
+    if len(score.wrong) > SHOWN:
+        print(f"  and {len(score.wrong) - SHOWN} more")
     print(f"Held-out digits: {score.right} of {score.total} right, accuracy {score.accuracy:.2%}")
     return 0
 

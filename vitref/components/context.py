@@ -5,7 +5,7 @@ Backward   dp = dy v^T                                 dv = p^T dy
 Derivation y_ic = sum_j p_ij v_jc.  p_ij reaches y_ic for every c with factor v_jc; v_jc reaches
            y_ic for every i with factor p_ij.
 Shapes     p, dp: (..., Q, K)   v, dv: (..., K, d)   y, dy: (..., Q, d)
-Raises     ValueError when p has not one column per row of v, or the leading axes differ.
+Raises     ValueError when p has not one column per row of v, the leading axes differ, or dy is not as y.
            dtype in = dtype out.
 Numerics   With softmax weights every y_i is a convex combination of the rows of v.
 Invariants y is linear in p and in v;  sum p dp = sum y dy = sum v dv.
@@ -47,6 +47,7 @@ def forward(p: Array, v: Array, *, xp: Namespace = NUMPY) -> tuple[Array, Saved]
 
 def backward(dy: Array, saved: Saved, *, xp: Namespace = NUMPY) -> Grads:
     p, v = saved
+    require_shape("dy", dy, (*p.shape[:-1], v.shape[-1]))
     dp = xp.matmul(dy, xp.matrix_transpose(v))
     dv = xp.matmul(xp.matrix_transpose(p), dy)
     return Grads(dp, dv)

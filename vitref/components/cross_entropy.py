@@ -44,20 +44,24 @@ class Grads(NamedTuple):
 
 
 def forward(x: Array, *, labels: Array, xp: Namespace = NUMPY) -> tuple[Array, Saved]:
-    if x.ndim != 2 or 0 in x.shape:
-        raise ValueError(f"x has shape {x.shape}, expected (N, K), neither of them 0")
-    n, k = x.shape
-    if labels.ndim == 1:
-        require_shape("labels", labels, (n,))
-        t = xp.astype(xp.reshape(labels, (n, 1)) == xp.arange(k), x.dtype)
-    else:
-        require_shape("labels", labels, (n, k))
-        t = labels
+    t = targets(x, labels, xp=xp)
     shifted = x - xp.max(x, axis=-1, keepdims=True)
     log_p = shifted - xp.log(xp.sum(xp.exp(shifted), axis=-1, keepdims=True))
-    return -xp.sum(t * log_p) / n, Saved(xp.exp(log_p), t)
+    return -xp.sum(t * log_p) / x.shape[0], Saved(xp.exp(log_p), t)
 
 
 def backward(dy: Array, saved: Saved, *, xp: Namespace = NUMPY) -> Grads:
     p, t = saved
     return Grads((dy / p.shape[0]) * (p * xp.sum(t, axis=-1, keepdims=True) - t))
+
+
+def targets(x: Array, labels: Array, *, xp: Namespace = NUMPY) -> Array:
+    """Labels as probabilities (N, K): integers become rows with a single 1."""
+    if x.ndim != 2 or 0 in x.shape:
+        raise ValueError(f"x has shape {x.shape}, expected (N, K), neither of them 0")
+    n, k = x.shape
+    if labels.ndim == 1:
+        require_shape("labels", labels, (n,))
+        return xp.astype(xp.reshape(labels, (n, 1)) == xp.arange(k), x.dtype)
+    require_shape("labels", labels, (n, k))
+    return labels

@@ -9,7 +9,7 @@ Backward   dx = dy (P(x) + x P'(x))
 Derivation The product rule gives P + x P'.  erf'(z) = 2/sqrt(pi) exp(-z^2) with z = x / sqrt 2.
            (tanh u)' = (1 - tanh^2 u) u', and 1 - tanh^2 u = (1 - tanh u)(1 + tanh u) = 4 P (1 - P).
 Shapes     x, y, dy, dx: (...), element by element
-Raises     ValueError when form is neither "erf" nor "tanh".
+Raises     ValueError when form is neither "erf" nor "tanh", or dy not as y.
            dtype in = dtype out.
 Numerics   The forms differ by at most 4.73e-4 (at |x| = 2.699), their derivatives by at most
            8.68e-4 (at |x| = 2.019).  For large negative x, 1 + erf cancels: absolute, not
@@ -35,7 +35,7 @@ array([0.    , 0.8412])
 import math
 from typing import Literal, NamedTuple
 
-from vitref.array import NUMPY, Array, Namespace
+from vitref.array import NUMPY, Array, Namespace, require_shape
 
 PARAMS = ()
 
@@ -65,6 +65,7 @@ def forward(x: Array, *, form: Literal["erf", "tanh"], xp: Namespace = NUMPY) ->
 
 def backward(dy: Array, saved: Saved, *, xp: Namespace = NUMPY) -> Grads:
     x, p, form = saved
+    require_shape("dy", dy, tuple(x.shape))
     if form == "erf":
         slope = xp.exp(-0.5 * (x * x)) * (1 / math.sqrt(2 * math.pi))
     else:

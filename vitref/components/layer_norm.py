@@ -9,7 +9,7 @@ Derivation x_c reaches xhat_j directly (r), through mu (-r/C) and through r, whe
            dr/dx_c = -r^2 xhat_c / C.  Together d xhat_j / d x_c
            = r (delta_jc - 1/C - xhat_j xhat_c / C): symmetric in j and c, so dx = J g.
 Shapes     x, y, dy, dx, xhat: (..., C)   r: (..., 1)   weight, bias: (C,)
-Raises     ValueError when weight or bias is not (C,).  No cast: dtype in = dtype out.
+Raises     ValueError when weight or bias is not (C,), or dy not as y.  No cast: dtype in = dtype out.
 Numerics   v is biased (divide by C) and two-pass: mean(x^2) - mu^2 in float32 is off by
            2e-3 at |mu|/std = 100 and has no correct digit at 1e4.  Not xp.var: it squares
            a modulus, so complex-step checks would pass through it silently wrong.
@@ -62,6 +62,7 @@ def forward(
 
 def backward(dy: Array, saved: Saved, *, xp: Namespace = NUMPY) -> Grads:
     xhat, r, weight = saved
+    require_shape("dy", dy, tuple(xhat.shape))
     rows = tuple(range(dy.ndim - 1))
     g = dy * weight
     g_mean = xp.mean(g, axis=-1, keepdims=True)

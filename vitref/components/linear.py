@@ -7,7 +7,7 @@ Derivation y_o depends on x_i with factor weight_oi, so dx_i = sum_o dy_o weight
            Row n depends on weight_oi with factor x_ni: dweight_oi = sum_n dy_no x_ni.
            bias_o is added to every row: dbias_o = sum_n dy_no.
 Shapes     x, dx: (..., I)   y, dy: (..., O)   weight, dweight: (O, I)   bias, dbias: (O,)
-Raises     ValueError when weight is not (O, I) or bias is not (O,).
+Raises     ValueError when weight is not (O, I), bias is not (O,), or dy is not as y.
            dtype in = dtype out.
 Numerics   A sum over I (forward), O (dx) or all rows (dweight, dbias): relative to the sum of
            absolute terms the error grows like the square root of its length.
@@ -54,17 +54,25 @@ def forward(
     x: Array, weight: Array, bias: Array | None = None, *, xp: Namespace = NUMPY
 ) -> tuple[Array, Saved]:
     require_shape("weight", weight, (weight.shape[0], x.shape[-1]))
-    y = xp.matmul(x, xp.matrix_transpose(weight))
-    if bias is not None:
+    rows, transposed = _rows(x, xp), xp.matrix_transpose(weight)
+    if bias is None:
+        y = xp.matmul(rows, transposed)
+    else:
         require_shape("bias", bias, (weight.shape[0],))
-        y = y + bias
-    return y, Saved(x, weight, bias)
+        y = xp.matmul(rows, transposed) + bias
+    return xp.reshape(y, (*x.shape[:-1], weight.shape[0])), Saved(x, weight, bias)
 
 
 def backward(dy: Array, saved: Saved, *, xp: Namespace = NUMPY) -> Grads:
     x, weight, bias = saved
-    dy_rows = xp.reshape(dy, (-1, dy.shape[-1]))
-    x_rows = xp.reshape(x, (-1, x.shape[-1]))
-    dweight = xp.matmul(xp.matrix_transpose(dy_rows), x_rows)
+    require_shape("dy", dy, (*x.shape[:-1], weight.shape[0]))
+    dy_rows = _rows(dy, xp)
+    dx = xp.reshape(xp.matmul(dy_rows, weight), x.shape)
+    dweight = xp.matmul(xp.matrix_transpose(dy_rows), _rows(x, xp))
     dbias = None if bias is None else xp.sum(dy_rows, axis=0)
-    return Grads(xp.matmul(dy, weight), dweight, dbias)
+    return Grads(dx, dweight, dbias)
+
+
+def _rows(x: Array, xp: Namespace) -> Array:
+    """All leading axes as one: a single large product is faster than one for each image."""
+    return xp.reshape(x, (-1, x.shape[-1]))

@@ -5,7 +5,7 @@ Backward   dq = scale ds k                             dk = scale ds^T q
 Derivation s_ij = scale sum_c q_ic k_jc.  q_ic reaches s_ij for every j with factor scale k_jc, so
            dq_ic = scale sum_j ds_ij k_jc; k_jc reaches s_ij for every i: dk_jc = scale sum_i ds_ij q_ic.
 Shapes     q, dq: (..., Q, d)   k, dk: (..., K, d)   s, ds: (..., Q, K)
-Raises     ValueError when q and k differ in anything but their number of rows.
+Raises     ValueError when q and k differ in anything but their number of rows, or ds is not as s.
            dtype in = dtype out.
 Numerics   The scale is put on q (T d products) rather than on s (T^2).
 Invariants s is linear in q and in k;  sum q dq = sum s ds = sum k dk.
@@ -47,6 +47,7 @@ def forward(q: Array, k: Array, *, xp: Namespace = NUMPY) -> tuple[Array, Saved]
 
 def backward(ds: Array, saved: Saved, *, xp: Namespace = NUMPY) -> Grads:
     q, k = saved
+    require_shape("ds", ds, (*q.shape[:-1], k.shape[-2]))
     dq = xp.matmul(ds, k) * scale(q)
     dk = xp.matmul(xp.matrix_transpose(ds), q * scale(q))
     return Grads(dq, dk)

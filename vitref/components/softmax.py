@@ -5,7 +5,7 @@ Backward   dx_j = y_j (dy_j - sum_k y_k dy_k)
 Derivation d y_k / d x_j = y_k (delta_jk - y_j), so dx_j = sum_k dy_k y_k (delta_jk - y_j).
            m cancels in the quotient, whatever its value: it has no gradient.
 Shapes     x, y, dy, dx: (..., K)
-Raises     ValueError when x has no axis or its last axis is empty.
+Raises     ValueError when x has no axis or its last axis is empty, or dy is not as y.
            dtype in = dtype out.
 Numerics   The largest exponent is 0, so nothing overflows; terms below the smallest number are 0.
 Invariants y >= 0;  sum_k y = 1;  sum_k dx = 0;  adding a constant to a row changes nothing.
@@ -24,7 +24,7 @@ array([ 0.75, -0.75])
 
 from typing import NamedTuple
 
-from vitref.array import NUMPY, Array, Namespace
+from vitref.array import NUMPY, Array, Namespace, require_shape
 
 PARAMS = ()
 
@@ -47,4 +47,5 @@ def forward(x: Array, *, xp: Namespace = NUMPY) -> tuple[Array, Saved]:
 
 def backward(dy: Array, saved: Saved, *, xp: Namespace = NUMPY) -> Grads:
     y = saved.y
+    require_shape("dy", dy, tuple(y.shape))
     return Grads(y * (dy - xp.sum(y * dy, axis=-1, keepdims=True)))

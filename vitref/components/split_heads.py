@@ -48,5 +48,5 @@ def forward(qkv: Array, *, heads: int, xp: Namespace = NUMPY) -> tuple[tuple[Arr
 
 def backward(dy: tuple[Array, Array, Array], saved: None, *, xp: Namespace = NUMPY) -> Grads:
     n, heads, t, d = dy[0].shape
-    x = xp.permute_dims(xp.stack(dy), (1, 3, 0, 2, 4))
+    x = xp.stack([xp.permute_dims(d_part, (0, 2, 1, 3)) for d_part in dy], axis=2)
     return Grads(xp.reshape(x, (n, t, 3 * heads * d)))

@@ -19,8 +19,9 @@ FLOATS = ("float64", "float32", "float16", "bfloat16")
 """The dtypes of a preprocessed image, by name: NumPy itself has no bfloat16."""
 
 
-def crop(images: Sources, recipe: Preprocessing) -> npt.NDArray[np.uint8]:
-    """Decode, resize and crop: the pixels (N, H, W, C), uint8, before they are normalised.
+def crop(images: Sources, recipe: Preprocessing) -> npt.NDArray[Any]:
+    """Decode, resize and crop: the pixels (N, H, W, C) before they are normalised; uint8, or float64 from
+    0 to 255 for the interpolation "bilinear_tf", which does not round.
 
     `images` is a path, a Pillow image, a uint8 array (H, W, C) or (N, H, W, C), or a list of these.
     Raises ImageError for what is none of these or cannot be decoded, and ConfigError for a recipe

@@ -4,6 +4,9 @@ What is done to a picture, in this order:
 
 orientation   the EXIF orientation is applied (`PIL.ImageOps.exif_transpose`), so that the model sees
               the picture as a viewer shows it. timm and torchvision leave it unapplied.
+depth         grey of 16 bits, which Pillow decodes in full, is brought to 8 by rounding: value / 257 to
+              the nearest, so that 0 and 65535 become 0 and 255 (Pillow's own conversion would clip at
+              255). PNM files of other depths, grey or colour, Pillow scales likewise as it decodes.
 colour        `convert("RGB")` of Pillow, as in timm: grey is replicated, a palette is looked up,
               CMYK, YCbCr and HSV are converted, and an alpha channel is dropped (what lies under
               transparent pixels shows; nothing is composited). ICC profiles are not applied.
@@ -11,8 +14,9 @@ luminance     for models of one channel, then `convert("L")`: 0.299 R + 0.587 G 
               BT.601) in 16-bit fixed point; it returns a grey picture unchanged.
 
 Refused, because any choice would be a guess: more than one frame (of an MPO, the two-picture JPEG
-of cameras, the first is by its standard the picture), and more than 8 bits per channel. Pillow
-would clip greys (modes I, I;16, F) at 255, and keep of colours (PNG, TIFF, PPM) the high byte alone.
+of cameras, the first is by its standard the picture); 16 bits per channel in colour or with alpha (PNG,
+TIFF), of which Pillow has dropped the low byte by the time it hands over the picture; 12, 32 and signed
+bits, whose black and white nobody states (modes I and F); and 16-bit TIFF in which 0 is white.
 
 Source: Pillow's `Image.convert`, `ImageOps.exif_transpose`; timm `timm/data/dataset.py`
 (`input_img_mode="RGB"`), commit aa4b5850.
@@ -25,6 +29,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vitref.errors import ImageError
@@ -35,6 +40,12 @@ a truncated file to black without an error, and all that run another program (EP
 
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV")
 """Pillow's modes of at most 8 bits per channel that it converts to RGB without a colour profile."""
+
+DEEP = ("I;16", "I;16L", "I;16B", "I;16N")
+"""Its modes of grey in 16 bits."""
+
+_DEEP_AS_I = ("PNG", "PPM")  # formats whose 16-bit grey may come as mode I, which has 32 bits
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
 
 
 def from_file(path: Path, channels: int) -> Image.Image:
@@ -70,8 +81,18 @@ def _check_file(path: Path) -> None:
 
 def _eight_bit(image: Image.Image, where: str, channels: int) -> Image.Image:
     _check_picture(image, where)
-    upright = ImageOps.exif_transpose(image).convert("RGB")
-    return upright if channels == 3 else upright.convert("L")
+    upright = ImageOps.exif_transpose(image)
+    rgb = (_scaled(upright) if _is_deep_grey(image) else upright).convert("RGB")
+    return rgb if channels == 3 else rgb.convert("L")
+
+
+def _scaled(image: Image.Image) -> Image.Image:
+    """16-bit grey in 8 bits: value / 257, rounded; no value lies half-way."""
+    return Image.fromarray(((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8))
+
+
+def _is_deep_grey(image: Image.Image) -> bool:
+    return image.mode in DEEP or (image.mode == "I" and image.format in _DEEP_AS_I)
 
 
 def _check_picture(image: Image.Image, where: str) -> None:
@@ -82,23 +103,26 @@ def _check_picture(image: Image.Image, where: str) -> None:
     elif 0 in image.size:
         found, expected = f"{image.height} by {image.width} pixels", "at least one pixel"
         remedy = "Give a picture that is not empty."
-    elif image.mode not in MODES or _deep(image):
-        found = f"Pillow mode {image.mode}" + (" with 16 bits per channel" if _deep(image) else "")
-        expected = f"at most 8 bits per channel, in one of the modes {', '.join(MODES)}"
-        remedy = "Convert it to 8-bit RGB or grey first (value // 257 when 16 bits span the full range)."
+    elif image.mode not in MODES and not _is_deep_grey(image):
+        found, expected = f"Pillow mode {image.mode}", f"one of the modes {', '.join(MODES + DEEP)}"
+        remedy = "Convert it to 8-bit RGB or grey first, in a way that suits its range of values."
+    elif coding := _unsuited(image):
+        found = f"samples coded as {coding}"
+        expected = "at most 8 bits per channel, or grey of 16 bits in which 0 is black"
+        remedy = "Convert it to 8 bits first: value / 257, rounded, when 16 bits span the full range."
     else:
         return
     raise ImageError(where, found=found, expected=expected, remedy=remedy)
 
 
-def _deep(image: Image.Image) -> bool:
-    """Whether the file, as far as Pillow tells before it decodes, has more than 8 bits per channel."""
-    for codec, _, _, options in getattr(image, "tile", ()):
-        if isinstance(options, tuple) and codec.startswith("ppm") and options[-1] > 255:
-            return True
-        if ";16" in str(options):
-            return True
-    return False
+def _unsuited(image: Image.Image) -> str:
+    """How the file codes its samples, as far as Pillow tells before it decodes, if that cannot be used."""
+    codings = [str(options) for _, _, _, options in getattr(image, "tile", ())]
+    if not _is_deep_grey(image):
+        return next((coding for coding in codings if ";16" in coding), "")
+    if getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        return "16 bits in which 0 is white"
+    return next((coding for coding in codings if ";12" in coding), "")
 
 
 _ONE_AT_A_TIME = threading.Lock()

@@ -9,12 +9,16 @@ shortest, H != W       (round(h / r), round(w / r)) with r = min(h / H, w / W)
 and the crop begins at row round((rows - crop rows) / 2), the same for columns. `round` is Python's:
 halves go to the even neighbour, so 21 spare rows leave 10 above and 23 leave 12.
 
-The filter is the recipe's in all three cases. timm (commit aa4b5850) drops the filter of a model
-whose input is not square and uses bilinear there: a recipe that is to repeat that says "bilinear".
+The filter is the recipe's in all three cases: one of Pillow's, which antialiases when it reduces and
+rounds to 8 bits, or "bilinear_tf", which does neither. That is tf.image.resize(image, size) of Google's
+code: each axis by `vitref.resampling.matrix(old, new, "bilinear")`, here in float64, in TensorFlow in
+float32. timm before 1.0.31 dropped the filter of a model whose input is not square and used bilinear
+there: a recipe that is to repeat that says "bilinear".
 
 Source: timm `data/transforms_factory.py` (`transforms_imagenet_eval`) and `data/transforms.py`
 (`ResizeKeepRatio`), commit aa4b5850; torchvision `transforms/functional.py` (`resize` with one
-number, `center_crop`). Pillow's `Image.resize` antialiases when it reduces.
+number, `center_crop`); google-research/vision_transformer `vit_jax/input_pipeline.py` (`get_data`), and
+tensorflow/core/kernels/image/resize_bilinear_op.cc with half-pixel centres.
 """
 
 from typing import Any
@@ -25,6 +29,7 @@ from PIL import Image
 
 from vitref.errors import ImageError
 from vitref.preprocessing import Preprocessing
+from vitref.resampling import matrix
 
 LARGEST = 2**28 // 3
 """Most pixels that a resize may produce: Pillow's own default limit for an image, 256 MiB of RGB."""
@@ -59,8 +64,9 @@ def corner(size: tuple[int, int], crop: tuple[int, int]) -> tuple[int, int]:
     return round((size[0] - crop[0]) / 2), round((size[1] - crop[1]) / 2)
 
 
-def resize_and_crop(picture: Image.Image, where: str, recipe: Preprocessing) -> npt.NDArray[np.uint8]:
-    """The pixels (H, W, C) of `recipe.size` that the model is to see.
+def resize_and_crop(picture: Image.Image, where: str, recipe: Preprocessing) -> npt.NDArray[Any]:
+    """The pixels (H, W, C) of `recipe.size` that the model is to see: uint8, or float64 from 0 to 255
+    where the filter does not round.
 
     Raises ImageError when the picture is so elongated that the resize exceeds `LARGEST` pixels.
     """
@@ -72,14 +78,25 @@ def resize_and_crop(picture: Image.Image, where: str, recipe: Preprocessing) -> 
             expected=f"at most {LARGEST} pixels in all after the resize",
             remedy="Crop the picture to a less elongated shape.",
         )
-    resized = picture.resize((columns, rows), Image.Resampling[recipe.interpolation.upper()])
     (top, left), (height, width) = corner((rows, columns), recipe.size), recipe.size
-    pixels = np.asarray(resized)[top : top + height, left : left + width]
-    return pixels.reshape(height, width, recipe.channels)
+    if recipe.interpolation == "bilinear_tf":
+        pixels = np.asarray(picture).reshape(picture.height, picture.width, recipe.channels)
+        cut = _resampled(pixels, rows, slice(top, top + height)).swapaxes(0, 1)
+        return _resampled(cut, columns, slice(left, left + width)).swapaxes(0, 1)
+    resized = picture.resize((columns, rows), Image.Resampling[recipe.interpolation.upper()])
+    cut = np.asarray(resized)[top : top + height, left : left + width]
+    return cut.reshape(height, width, recipe.channels)
 
 
-def normalise(crops: npt.NDArray[np.uint8], recipe: Preprocessing) -> npt.NDArray[np.float64]:
-    """(value / 255 - mean) / std in float64: uint8 (N, H, W, C) to float64 (N, C, H, W).
+def _resampled(pixels: npt.NDArray[Any], rows: int, kept: slice) -> npt.NDArray[np.float64]:
+    """The `kept` ones of `rows` new rows of `pixels` (old rows, W, C); reads the old rows they need."""
+    weights = matrix(len(pixels), rows, "bilinear")[kept]
+    read = np.flatnonzero(weights.any(axis=0))
+    return np.tensordot(weights[:, read], pixels[read], axes=1)
+
+
+def normalise(crops: npt.NDArray[Any], recipe: Preprocessing) -> npt.NDArray[np.float64]:
+    """(value / 255 - mean) / std in float64: (N, H, W, C), uint8 or float64, to float64 (N, C, H, W).
 
     Raises ImageError when `crops` is of another dtype, rank or channel count. Not checked: (H, W).
 
@@ -96,7 +113,7 @@ def normalise(crops: npt.NDArray[np.uint8], recipe: Preprocessing) -> npt.NDArra
 
 def _check_crops(crops: Any, channels: int) -> None:
     if isinstance(crops, np.ndarray):
-        if crops.dtype == np.uint8 and crops.ndim == 4 and crops.shape[3] == channels:
+        if crops.dtype in (np.uint8, np.float64) and crops.ndim == 4 and crops.shape[3] == channels:
             return
         found = f"an array of shape {crops.shape} and dtype {crops.dtype}"
     else:
@@ -104,6 +121,6 @@ def _check_crops(crops: Any, channels: int) -> None:
     raise ImageError(
         "crops",
         found=found,
-        expected=f"a uint8 array (N, H, W, {channels})",
-        remedy="Pass what vitref.images.crop returns, or pixels in that form.",
+        expected=f"a uint8 or float64 array (N, H, W, {channels})",
+        remedy="Pass what vitref.images.crop returns, or pixels from 0 to 255 in that form.",
     )

@@ -9,7 +9,7 @@ import numpy as np
 from vitref.array import HostArray
 from vitref.components.gelu import CUBIC
 from vitref.testing import oracles, shapes
-from vitref.testing.refusals import dropped, longer, one, refused, setting
+from vitref.testing.refusals import dropped, longer, one, refused, setting, unfit
 from vitref.testing.shapes import Arguments, Labels, Size, Static
 
 Terms = tuple[float, tuple[float, ...]]
@@ -48,6 +48,17 @@ def _cross_entropy_terms(args: tuple[HostArray, ...], dy: HostArray, static: Sta
     return total, (float(np.max(np.abs(dy))) * total / len(labels),)
 
 
+def _sigmoid_terms(args: tuple[HostArray, ...], dy: HostArray, static: Static) -> Terms:
+    """Each class adds the logarithm of a number from 1 to 2, and s - t: absolute accuracy again."""
+    images, classes = args[0].shape
+    return float(classes), (float(np.max(np.abs(dy))) / images,)
+
+
+def _tanh_terms(args: tuple[HostArray, ...], dy: HostArray, static: Static) -> Terms:
+    """1 - y^2 keeps absolute, not relative accuracy."""
+    return 0.0, (float(np.max(np.abs(dy))),)
+
+
 def _layer_norm_terms(args: tuple[HostArray, ...], dy: HostArray, static: Static) -> Terms:
     """The mean is rounded too, which moves a row of xhat as one, as no rounding of x can."""
     x, weight, _ = args
@@ -62,6 +73,19 @@ def _layer_norm_terms(args: tuple[HostArray, ...], dy: HostArray, static: Static
 NORMALISED = ("plain", "offset", "tiny", "large", "constant")
 PRODUCTS = ("plain", "offset", "large")
 COPIES = ("plain", "offset")
+
+LABELS = (
+    dropped("x"),
+    setting(x=(0, 3)),
+    setting(x=(2, 0)),
+    lambda known: {"labels": known["labels"]._replace(images=known["labels"].images + 1)},
+    lambda known: {"labels": Labels("weights", known["x"][0], known["x"][1] + 1)},
+    lambda known: {"labels": Labels("weights", known["x"][0], 1)} if known["x"][1] > 1 else None,
+)
+"""What both losses refuse."""
+
+RATES = (setting(rate=1.0), setting(rate=1.5), setting(rate=-0.1))
+"""What everything that drops refuses."""
 
 SPECS: dict[str, Spec] = {
     "add": Spec(
@@ -88,17 +112,24 @@ SPECS: dict[str, Spec] = {
     "cross_entropy": Spec(
         shapes.cross_entropy,
         oracles.cross_entropy,
-        refused(
-            dropped("x"),
-            setting(x=(0, 3)),
-            setting(x=(2, 0)),
-            lambda known: {"labels": known["labels"]._replace(images=known["labels"].images + 1)},
-            lambda known: {"labels": Labels("weights", known["x"][0], known["x"][1] + 1)},
-            lambda known: {"labels": Labels("weights", known["x"][0], 1)} if known["x"][1] > 1 else None,
-        ),
+        refused(*LABELS),
         NORMALISED,
         mixes=None,
         absolute=_cross_entropy_terms,
+    ),
+    "drop_path": Spec(
+        shapes.drop_path,
+        oracles.drop_path,
+        refused(*RATES, *unfit("mask")),
+        PRODUCTS,
+        mixes=0,
+    ),
+    "dropout": Spec(
+        shapes.dropout,
+        oracles.dropout,
+        refused(*RATES, *unfit("mask")),
+        PRODUCTS,
+        mixes=0,
     ),
     "gelu": Spec(
         shapes.gelu,
@@ -117,12 +148,26 @@ SPECS: dict[str, Spec] = {
         mixes=1,
         absolute=_layer_norm_terms,
     ),
+    "layer_scale": Spec(
+        shapes.layer_scale,
+        oracles.layer_scale,
+        refused(longer("gamma"), one("gamma"), dropped("gamma"), longer("x")),
+        PRODUCTS,
+        mixes=0,
+    ),
     "linear": Spec(
         shapes.linear,
         oracles.linear,
         refused(longer("weight"), one("weight"), longer("bias"), one("bias"), longer("x")),
         PRODUCTS,
         mixes=1,
+    ),
+    "mean_pool": Spec(
+        shapes.mean_pool,
+        oracles.mean_pool,
+        refused(dropped("x"), setting(start=-1), lambda known: {"start": known["x"][1]}),
+        PRODUCTS,
+        mixes=2,
     ),
     "merge_heads": Spec(
         shapes.merge_heads,
@@ -141,8 +186,23 @@ SPECS: dict[str, Spec] = {
     "position_embedding": Spec(
         shapes.position_embedding,
         oracles.position_embedding,
+        refused(longer("table", 0), longer("table", 1), one("table", 1), one("table"), dropped("table")),
+        PRODUCTS,
+        mixes=2,
+    ),
+    "resized_position_embedding": Spec(
+        shapes.resized_position_embedding,
+        oracles.resized_position_embedding,
         refused(
-            longer("table", 0), longer("table", 1), one("table", 1), one("table"), dropped("table")
+            longer("table", 0),
+            longer("table", 1),
+            longer("table"),
+            one("table"),
+            dropped("table"),
+            longer("x", 1),
+            longer("x"),
+            dropped("x"),
+            lambda known: {"prefix": known["prefix"] + 1},
         ),
         PRODUCTS,
         mixes=2,
@@ -161,6 +221,14 @@ SPECS: dict[str, Spec] = {
         COPIES,
         mixes=2,
     ),
+    "sigmoid_cross_entropy": Spec(
+        shapes.cross_entropy,
+        oracles.sigmoid_cross_entropy,
+        refused(*LABELS),
+        NORMALISED,
+        mixes=None,
+        absolute=_sigmoid_terms,
+    ),
     "softmax": Spec(
         shapes.softmax, oracles.softmax, refused(setting(x=()), setting(x=(2, 0))), NORMALISED, mixes=1
     ),
@@ -170,6 +238,14 @@ SPECS: dict[str, Spec] = {
         refused(longer("qkv"), dropped("qkv"), lambda known: {"heads": 2 * known["qkv"][-1]}),
         COPIES,
         mixes=2,
+    ),
+    "tanh": Spec(
+        shapes.any_shape("x"),
+        oracles.tanh,
+        refused(),
+        ("plain", "tiny", "large", "constant"),
+        mixes=0,
+        absolute=_tanh_terms,
     ),
     "unfold": Spec(
         shapes.unfold,

@@ -125,9 +125,9 @@ def invariants(s: Subject, p: Problem) -> None:
     """Every sentence under Invariants in the component's docstring."""
     args = dict(zip(p.names, p.args, strict=True))
 
-    def again(dy: Any = p.dy, **changed: Any) -> tuple[Any, dict[str, Any]]:
-        now = apply(lambda x: np.asarray(x, p.case.dtype), {**args, **changed})
-        y, grads = s.passes(tuple(now.values()), p.static, apply(lambda x: np.asarray(x, p.case.dtype), dy))
+    def again(dy: Any = p.dy, static: Any = None, **changed: Any) -> tuple[Any, dict[str, Any]]:
+        now, now_dy, other = apply(_rounded(p.case.dtype), ({**args, **changed}, dy, static or {}))
+        y, grads = s.passes(tuple(now.values()), {**p.static, **other}, now_dy)
         return p.exact(y), dict(zip(p.names, p.exact(grads), strict=True))
 
     y, grads = again()
@@ -150,6 +150,11 @@ def refusals(s: Subject, p: Problem) -> None:
         except ValueError:
             continue
         raise AssertionError(f"no ValueError for {wrong}")
+
+
+def _rounded(dtype: str) -> Callable[[Any], Any]:
+    """Numbers to this dtype; integers as they are."""
+    return lambda x: np.asarray(x, dtype) if x.dtype.kind == "f" else x
 
 
 def _same_form(what: str, found: Any, expected: Any) -> None:

@@ -18,8 +18,9 @@ from vitref.testing.sizes import Sizes
 class Pass:
     """One pass forward and backward, as float64 arrays on the host.
 
-    `args`, `grads` and `sizes.grads` are by argument name. `again(dy=..., **arguments)` repeats the
-    pass with what is given put in place, and returns y and the gradients.
+    `args`, `grads` and `sizes.grads` are by argument name. `again(dy=..., static=..., **arguments)`
+    repeats the pass with what is given put in place (of the static arguments, those that `static` names),
+    and returns y and the gradients.
     """
 
     args: Mapping[str, Any]
@@ -187,6 +188,62 @@ def _other_rows_do_not_matter(p: Pass) -> Claim:
     yield p.again(x=np.where(own, x, x + 1))[0] - p.y, 0.0
 
 
+def _constant_sequence(p: Pass) -> Claim:
+    first = p.args["x"][:, :1]
+    yield p.again(x=np.broadcast_to(first, p.args["x"].shape))[0] - first[:, 0], _largest(first)
+
+
+def _tokens_share_dy(p: Pass) -> Claim:
+    yield np.sum(p.grads["x"], axis=1) - p.dy, _largest(p.dy)
+
+
+def _at_most_one(p: Pass) -> Claim:
+    yield np.maximum(np.abs(p.y) - 1, 0), 0.0
+
+
+def _odd(p: Pass) -> Claim:
+    yield p.again(x=-p.args["x"])[0] + p.y, 0.0
+
+
+def _evaluation_is_identity(p: Pass) -> Claim:
+    static = {"mask": np.ones_like(p.static["mask"]), "rate": 0.0}
+    yield p.again(static=static)[0] - p.args["x"], 0.0
+
+
+def _own_transpose(p: Pass) -> Claim:
+    yield p.again(x=p.dy)[0] - p.grads["x"], p.sizes.grads["x"]
+
+
+def _dropped_images_are_zero(p: Pass) -> Claim:
+    dropped = p.static["mask"] == 0
+    yield p.y[dropped], 0.0
+    yield p.grads["x"][dropped], 0.0
+
+
+def _constant_table(p: Pass) -> Claim:
+    x, table, static = p.args["x"], p.args["table"], p.static
+    first = table[:, :1]
+    y, _ = p.again(x=np.zeros_like(x), table=np.broadcast_to(first, table.shape))
+    spread = np.prod([np.max(np.sum(np.abs(static[name]), axis=1)) for name in ("rows", "columns")])
+    yield y - first, _largest(first) * float(spread)
+
+
+def _identity_matrices(p: Pass) -> Claim:
+    table = p.args["table"]
+    x = np.zeros((p.args["x"].shape[0], *table.shape[1:]))
+    unit = {name: np.eye(p.static[name].shape[1]) for name in ("rows", "columns")}
+    y, grads = p.again(static=unit, x=x, dy=x + table)
+    yield y - table, 0.0
+    yield grads["table"] - len(x) * table, len(x) * _largest(table)
+
+
+def _sigmoid_is_a_share(p: Pass) -> Claim:
+    x = p.args["x"]
+    _, grads = p.again(dy=np.array(float(len(x))), static={"labels": np.zeros(x.shape)})
+    yield np.minimum(grads["x"], 0), 0.0
+    yield np.maximum(grads["x"] - 1, 0), 0.0
+
+
 def _largest(x: HostArray) -> float:
     return float(np.max(np.abs(x)))
 
@@ -209,6 +266,14 @@ INVARIANTS: dict[str, dict[str, Callable[[Pass], Claim]]] = {
         "sum_k dx = 0": _gradient_sums_to_zero,
         "adding a constant to a row changes nothing": _shift_changes_nothing,
     },
+    "drop_path": {
+        "With a mask of ones and rate 0, y = x": _evaluation_is_identity,
+        "a dropped image has y = 0 and dx = 0": _dropped_images_are_zero,
+    },
+    "dropout": {
+        "With a mask of ones and rate 0, y = x": _evaluation_is_identity,
+        "the map is its own transpose": _own_transpose,
+    },
     "gelu": {
         "y(x) - y(-x) = x": _odd_part,
         "y(0) = 0": _nothing_at_zero,
@@ -221,9 +286,17 @@ INVARIANTS: dict[str, dict[str, Callable[[Pass], Claim]]] = {
         "mean_c xhat^2 = v/(v + eps)": _mean_square,
         "sum_c dx = 0": _gradient_sums_to_zero,
     },
+    "layer_scale": {
+        "y is linear in x and in gamma": _linear_in("x", "gamma"),
+        "sum_c gamma dgamma = sum x dx": _pairs_agree("x", "gamma"),
+    },
     "linear": {
         "y is linear in x": _linear_in("x"),
         "dy weight is the transpose of the forward map": _pairs_agree("x"),
+    },
+    "mean_pool": {
+        "A constant sequence gives that constant": _constant_sequence,
+        "sum_t dx_t = dy": _tokens_share_dy,
     },
     "merge_heads": {
         "sum y^2 = sum x^2": _keeps_squares("x"),
@@ -233,11 +306,16 @@ INVARIANTS: dict[str, dict[str, Callable[[Pass], Claim]]] = {
         "unfold + patch_projection = convolution of stride (h, w) without padding": _convolution,
     },
     "position_embedding": {"y - x is the same for every image": _same_for_every_image},
+    "resized_position_embedding": {
+        "Rows of A and B sum to 1, so a constant table stays constant": _constant_table,
+        "identity matrices give `position_embedding`": _identity_matrices,
+    },
     "scores": {
         "s is linear in q and in k": _linear_in("q", "k"),
         "sum q dq = sum s ds = sum k dk": _pairs_agree("q", "k"),
     },
     "select_token": {"y does not depend on any other row": _other_rows_do_not_matter},
+    "sigmoid_cross_entropy": {"y >= 0": _not_negative, "0 <= sigmoid <= 1": _sigmoid_is_a_share},
     "softmax": {
         "y >= 0": _not_negative,
         "sum_k y = 1": _sums_to_one,
@@ -248,6 +326,7 @@ INVARIANTS: dict[str, dict[str, Callable[[Pass], Claim]]] = {
         "sum q^2 + sum k^2 + sum v^2 = sum qkv^2": _keeps_squares("qkv"),
         "backward(forward(qkv)) = qkv": _backward_inverts("qkv"),
     },
+    "tanh": {"|y| <= 1": _at_most_one, "y(-x) = -y(x)": _odd},
     "unfold": {
         "With H = R h and W = S w: sum y^2 = sum image^2, backward(forward(image)) = image": (
             _unfold_without_remainder

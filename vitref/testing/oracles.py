@@ -82,6 +82,26 @@ def cross_entropy(x: HostArray, *, labels: HostArray) -> HostArray:
     return np.array(math.fsum(loss))
 
 
+def sigmoid_cross_entropy(x: HostArray, *, labels: HostArray) -> HostArray:
+    """Each class by itself: -log of the probability of yes, and of no."""
+    loss = []
+    for n, k in np.ndindex(x.shape):
+        share = float(labels[n] == k) if labels.ndim == 1 else float(labels[n, k])
+        logit = float(x[n, k])
+        either = math.log1p(math.exp(-abs(logit)))
+        yes, no = max(-logit, 0.0) + either, max(logit, 0.0) + either
+        loss.append((share * yes + (1 - share) * no) / x.shape[0])
+    return np.array(math.fsum(loss))
+
+
+def tanh(x: HostArray) -> HostArray:
+    y = np.empty(x.shape)
+    for at in np.ndindex(x.shape):
+        less = math.expm1(-2 * abs(float(x[at])))
+        y[at] = math.copysign(-less / (2 + less), x[at])
+    return y
+
+
 def scores(q: HostArray, k: HostArray) -> HostArray:
     s, width = np.empty((*q.shape[:-1], k.shape[-2])), q.shape[-1]
     for *head, i, j in np.ndindex(s.shape):
@@ -139,6 +159,55 @@ def position_embedding(x: HostArray, table: HostArray) -> HostArray:
     y = np.empty(x.shape)
     for n, t, d in np.ndindex(x.shape):
         y[n, t, d] = x[n, t, d] + table[0, t, d]
+    return y
+
+
+def resized_position_embedding(
+    x: HostArray, table: HostArray, *, rows: HostArray, columns: HostArray, prefix: int
+) -> HostArray:
+    """One new place after the other, as a weighted sum of all old ones."""
+    y, (old_rows, old_columns) = np.empty(x.shape), (rows.shape[1], columns.shape[1])
+    for n, t, d in np.ndindex(x.shape):
+        place = table[0, t, d] if t < prefix else 0.0
+        if t >= prefix:
+            i, j = divmod(t - prefix, columns.shape[0])
+            place = math.fsum(
+                rows[i, k] * columns[j, m] * table[0, prefix + k * old_columns + m, d]
+                for k in range(old_rows)
+                for m in range(old_columns)
+            )
+        y[n, t, d] = x[n, t, d] + place
+    return y
+
+
+def mean_pool(x: HostArray, *, start: int) -> HostArray:
+    y = np.empty((x.shape[0], x.shape[2]))
+    for n, d in np.ndindex(y.shape):
+        tokens = x[n, :, d].tolist()[start:]
+        y[n, d] = math.fsum(tokens) / len(tokens)
+    return y
+
+
+def layer_scale(x: HostArray, gamma: HostArray) -> HostArray:
+    y = np.empty(x.shape)
+    for at in np.ndindex(x.shape):
+        y[at] = x[at] * gamma[at[-1]]
+    return y
+
+
+def dropout(x: HostArray, *, mask: HostArray, rate: float) -> HostArray:
+    y = np.zeros(x.shape)
+    for at in np.ndindex(x.shape):
+        if mask[at] == 1:
+            y[at] = x[at] / (1 - rate)
+    return y
+
+
+def drop_path(x: HostArray, *, mask: HostArray, rate: float) -> HostArray:
+    y = np.zeros(x.shape)
+    for at in np.ndindex(x.shape):
+        if mask[at[0]] == 1:
+            y[at] = x[at] / (1 - rate)
     return y
 
 

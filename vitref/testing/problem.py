@@ -9,7 +9,7 @@ import numpy as np
 from vitref.array import HostArray
 from vitref.run import Part
 from vitref.testing.cases import SPECS
-from vitref.testing.shapes import Arguments, Labels, Static
+from vitref.testing.shapes import Arguments, Made, Static
 from vitref.testing.sizes import Sizes, sizes
 from vitref.testing.structure import apply, arrays
 from vitref.testing.tolerance import tolerance
@@ -101,7 +101,7 @@ def numbers(case: Case, arguments: Arguments, parameters: int) -> tuple[tuple[Ho
         for place, shape in enumerate(arguments.shapes.values())
     )
     static = {
-        name: value.values(rng, case.dtype) if isinstance(value, Labels) else value
+        name: value.values(rng, case.dtype) if isinstance(value, Made) else value
         for name, value in arguments.static.items()
     }
     return args, static

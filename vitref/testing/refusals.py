@@ -49,6 +49,19 @@ def setting(**changes: Any) -> Change:
     return lambda known: changes
 
 
+def unfit(name: str) -> tuple[Change, Change, Change]:
+    """A mask of one more element, of one (which broadcasting would accept), and of one axis less."""
+
+    def change(new: Callable[[tuple[int, ...]], tuple[int, ...]]) -> Change:
+        def changed(known: dict[str, Any]) -> dict[str, Any] | None:
+            mask, shape = known[name], known[name].shape
+            return {name: mask._replace(shape=new(shape))} if shape and new(shape) != shape else None
+
+        return changed
+
+    return change(lambda s: (*s[:-1], s[-1] + 1)), change(lambda s: (*s[:-1], 1)), change(lambda s: s[1:])
+
+
 def _changed(arguments: Arguments, **changes: Any) -> Arguments:
     shapes = {name: changes.get(name, shape) for name, shape in arguments.shapes.items()}
     static = {name: changes.get(name, value) for name, value in arguments.static.items()}

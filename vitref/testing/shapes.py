@@ -6,7 +6,7 @@ and a batch has two images or more.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -27,9 +27,36 @@ class Arguments(NamedTuple):
     static: Static = {}
 
 
+@runtime_checkable
+class Made(Protocol):
+    """A static argument that is an array: made from the seed, like all values."""
+
+    def values(self, rng: Random, dtype: str) -> HostArray: ...
+
+
+class Mask(NamedTuple):
+    """Zeros and ones, as often the one as the other."""
+
+    shape: Shape
+
+    def values(self, rng: Random, dtype: str) -> HostArray:
+        return rng.integers(0, 2, size=self.shape).astype(dtype)
+
+
+class Resampling(NamedTuple):
+    """A matrix (new, old) whose rows sum to 1, some of their elements negative as in a cubic's."""
+
+    new: int
+    old: int
+
+    def values(self, rng: Random, dtype: str) -> HostArray:
+        weights = rng.standard_normal((self.new, self.old))
+        return np.asarray(weights + (1 - np.sum(weights, axis=1, keepdims=True)) / self.old).astype(dtype)
+
+
 class Labels(NamedTuple):
-    """Labels of a classification: made from the seed, like all values. `kind`: integers, probabilities
-    (rows sum to 1) or weights (rows sum to anything)."""
+    """Labels of a classification. `kind`: integers, probabilities (rows sum to 1) or weights from 0 to 1
+    (rows sum to anything)."""
 
     kind: str
     images: int
@@ -44,8 +71,8 @@ class Labels(NamedTuple):
 
 
 def _leading(size: Size) -> Shape:
-    """None, one or two leading axes."""
-    return (size(2, 3), size(1, 4))[: size(0, 2)]
+    """None to three leading axes."""
+    return (size(2, 3), size(1, 4), size(1, 3))[: size(0, 3)]
 
 
 def _width(size: Size, high: int) -> int:
@@ -83,6 +110,20 @@ def cross_entropy(size: Size) -> Arguments:
     return Arguments({"x": (n, k)}, {"labels": Labels(kind, n, k)})
 
 
+def drop_path(size: Size) -> Arguments:
+    shape = (size(2, 3), size(1, 4), size(1, 4))[: size(1, 3)]
+    return Arguments({"x": shape}, {"mask": Mask(shape[:1]), "rate": _rate(size)})
+
+
+def dropout(size: Size) -> Arguments:
+    shapes = any_shape("x")(size).shapes
+    return Arguments(shapes, {"mask": Mask(shapes["x"] or ()), "rate": _rate(size)})
+
+
+def _rate(size: Size) -> float:
+    return (0.0, 0.1, 0.5, 0.9)[size(0, 3)]
+
+
 def gelu(size: Size) -> Arguments:
     return Arguments(any_shape("x")(size).shapes, {"form": ("erf", "tanh")[size(0, 1)]})
 
@@ -93,11 +134,21 @@ def layer_norm(size: Size) -> Arguments:
     return Arguments({"x": (*_leading(size), width), "weight": (width,), "bias": (width,)}, {"eps": eps})
 
 
+def layer_scale(size: Size) -> Arguments:
+    width = size(1, 5)
+    return Arguments({"x": (*_leading(size), width), "gamma": (width,)})
+
+
 def linear(size: Size) -> Arguments:
     inputs = size(1, 5)
     outputs = _near(size, inputs, 5)
     bias = (outputs,) if size(0, 1) else None
     return Arguments({"x": (*_leading(size), inputs), "weight": (outputs, inputs), "bias": bias})
+
+
+def mean_pool(size: Size) -> Arguments:
+    n, t, d = size(2, 3), size(1, 5), size(1, 4)
+    return Arguments({"x": (n, t, d)}, {"start": min(size(0, 2), t - 1)})
 
 
 def merge_heads(size: Size) -> Arguments:
@@ -114,6 +165,18 @@ def patch_projection(size: Size) -> Arguments:
 def position_embedding(size: Size) -> Arguments:
     n, t, d = size(2, 3), size(1, 4), size(1, 4)
     return Arguments({"x": (n, t, d), "table": (1, t, d)})
+
+
+def resized_position_embedding(size: Size) -> Arguments:
+    """As many places before as after in every second draw, though not as many rows."""
+    rows, columns, prefix = size(1, 4), size(1, 4), size(0, 2)
+    new_rows, new_columns = (columns, rows) if size(0, 1) else (size(1, 4), size(1, 4))
+    n, d = size(2, 3), size(1, 3)
+    matrices = {"rows": Resampling(new_rows, rows), "columns": Resampling(new_columns, columns)}
+    return Arguments(
+        {"x": (n, prefix + new_rows * new_columns, d), "table": (1, prefix + rows * columns, d)},
+        {**matrices, "prefix": prefix},
+    )
 
 
 def scores(size: Size) -> Arguments:

@@ -26,15 +26,18 @@ def cases(draw: st.DrawFn, component: str, regime: str, dtype: str) -> Case:
     def size(low: int, high: int) -> int:
         return draw(st.integers(low, high))
 
-    arguments = SPECS[component].arguments(size)
     layout = LAYOUTS[size(0, len(LAYOUTS) - 1)]
+    arguments = SPECS[component].arguments(size)
     return Case(component, arguments, regime, layout, dtype, seed=size(0, 2**32 - 1))
 
 
-def for_all(strategy: st.SearchStrategy[Case], holds: Callable[[Case], None], share: float) -> bool:
+def for_all(
+    strategy: st.SearchStrategy[Case], holds: Callable[[Case], None], share: float, seed: str
+) -> bool:
     """Call `holds` with a share of as many cases as the Hypothesis profile says.
 
-    False when it rejected every one of them, so that nothing is known.
+    Where the profile draws the same cases each time (`derandomize`), they depend on `seed`. False when
+    `holds` rejected every one of them, so that nothing is known.
     """
     examples = max(1, round(share * hypothesis.settings().max_examples))
 
@@ -45,6 +48,8 @@ def for_all(strategy: st.SearchStrategy[Case], holds: Callable[[Case], None], sh
     def test(case: Case) -> None:
         holds(case)
 
+    if hypothesis.settings().derandomize:
+        test = hypothesis.seed(seed)(test)
     try:
         test()
     except hypothesis.errors.Unsatisfiable:

@@ -49,5 +49,6 @@ def verify(
         CHECKS[check](subject, posed)
 
     strata = [(regime, dtype) for dtype in backend.dtypes for regime in SPECS[component].regimes]
-    tried = [for_all(cases(component, *stratum), holds, share / len(strata)) for stratum in strata]
+    part_of_it = share / len(strata)
+    tried = [for_all(cases(component, *s), holds, part_of_it, f"{component} {s}") for s in strata]
     assert any(tried), f"nothing is tested: the kernel refuses every case of {component}"

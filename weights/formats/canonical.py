@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vitref.config import Config
+from vitref.conventions import Fact
 from vitref.weights.formats.format import ConfigFile, Format, Tensors
 
 
@@ -19,7 +20,7 @@ def _from_canonical(tensors: Mapping[str, Any], config: Config) -> Tensors:
     return dict(tensors)
 
 
-def _read_config(content: Mapping[str, Any], where: str, width: int) -> ConfigFile | None:
+def _read_config(content: Mapping[str, Any], where: str, sizes: Mapping[str, Fact]) -> ConfigFile | None:
     return None
 
 

@@ -1,4 +1,4 @@
-"""Wrong GELUs."""
+"""Wrong GELUs and hyperbolic tangents."""
 
 import math
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import numpy as np
 
 from tests.testing.mistakes.mistake import Mistake
 from vitref.array import NUMPY, Array
-from vitref.components import gelu
+from vitref.components import gelu, tanh
 
 Curve = Callable[[Array], Array]
 
@@ -62,6 +62,22 @@ def half_inside(x: Array, *, form: str, xp: Any = NUMPY) -> Any:
     return gelu.forward(rounded, form=form)  # type: ignore[arg-type]
 
 
+def bent(curve: Curve, slope: Curve) -> dict[str, Callable[..., Any]]:
+    """Another curve in the place of tanh, with its slope as a function of y."""
+
+    def forward(x: Array, *, xp: Any = NUMPY) -> Any:
+        return curve(x), tanh.Saved(curve(x))
+
+    def backward(dy: Array, saved: tanh.Saved, *, xp: Any = NUMPY) -> Any:
+        return tanh.Grads(dy * slope(saved.y))
+
+    return {"forward": forward, "backward": backward}
+
+
+def slope_at_y(dy: Array, saved: tanh.Saved, *, xp: Any = NUMPY) -> Any:
+    return tanh.Grads(dy * (1 - np.tanh(saved.y) ** 2))
+
+
 MISTAKES = [
     Mistake(gelu, "tanh form always", ("oracle",), other_form, other_form_back),
     Mistake(
@@ -82,4 +98,18 @@ MISTAKES = [
     Mistake(gelu, "promotion by np.sqrt(2)", ("shapes_and_dtypes",), promoted),
     Mistake(gelu, "promotion in backward", ("shapes_and_dtypes",), backward=promoted_back),
     Mistake(gelu, "half precision inside", ("oracle", "precision"), half_inside),
+    Mistake(tanh, "left out", ("oracle", "invariants"), **bent(lambda x: x + 0, lambda y: 1 + 0 * y)),
+    Mistake(
+        tanh,
+        "the logistic function",
+        ("oracle", "invariants"),
+        **bent(lambda x: (1 + np.tanh(x / 2)) / 2, lambda y: y * (1 - y)),
+    ),
+    Mistake(
+        tanh, "tanh of half of x", ("oracle",), **bent(lambda x: np.tanh(x / 2), lambda y: (1 - y * y) / 2)
+    ),
+    Mistake(
+        tanh, "slope 1 - y", ("adjoint",), backward=lambda dy, s, *, xp=NUMPY: tanh.Grads(dy * (1 - s.y))
+    ),
+    Mistake(tanh, "slope at y instead of x", ("adjoint",), backward=slope_at_y),
 ]

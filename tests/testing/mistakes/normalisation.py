@@ -122,7 +122,5 @@ MISTAKES = [
         dx_of_layer_norm(lambda dy, w, xhat: dy * w - xhat * mean(dy * w * xhat)),
     ),
     Mistake(layer_norm, "variance in one pass", ("oracle", "precision"), one_pass_variance),
-    Mistake(
-        layer_norm, "dbias over one axis only", ("shapes_and_dtypes",), backward=two_dimensional_rows
-    ),
+    Mistake(layer_norm, "dbias over one axis only", ("shapes_and_dtypes",), backward=two_dimensional_rows),
 ]

@@ -7,7 +7,7 @@ import numpy as np
 
 from tests.testing.mistakes.mistake import Mistake, T, square
 from vitref.array import NUMPY, Array
-from vitref.components import cross_entropy, softmax
+from vitref.components import cross_entropy, sigmoid_cross_entropy, softmax
 
 
 def wrong_axis(x: Array, *, xp: Any = NUMPY) -> Any:
@@ -60,6 +60,44 @@ def dx_of_cross_entropy(formula: Callable[..., Array]) -> Callable[..., Any]:
     return lambda dy, saved, *, xp=NUMPY: cross_entropy.Grads(formula(dy, saved.p, saved.t))
 
 
+def mean_over_classes(x: Array, *, labels: Array, xp: Any = NUMPY) -> Any:
+    y, saved = sigmoid_cross_entropy.forward(x, labels=labels)
+    return y / x.shape[1], saved
+
+
+def mean_over_classes_back(dy: Array, saved: sigmoid_cross_entropy.Saved, *, xp: Any = NUMPY) -> Any:
+    return sigmoid_cross_entropy.backward(dy / saved.t.shape[1], saved)
+
+
+def softmax_for_sigmoid(x: Array, *, labels: Array, xp: Any = NUMPY) -> Any:
+    return cross_entropy.forward(x, labels=labels)
+
+
+def softmax_for_sigmoid_back(dy: Array, saved: cross_entropy.Saved, *, xp: Any = NUMPY) -> Any:
+    return sigmoid_cross_entropy.Grads(cross_entropy.backward(dy, saved).x)
+
+
+def only_the_right_class(x: Array, *, labels: Array, xp: Any = NUMPY) -> Any:
+    """-t log s, without the classes that are not there."""
+    _, saved = sigmoid_cross_entropy.forward(x, labels=labels)
+    m = np.maximum(-x, 0)
+    return np.sum(saved.t * (m + np.log(np.exp(-m) + np.exp(-x - m)))) / x.shape[0], saved
+
+
+def only_the_right_class_back(dy: Array, saved: sigmoid_cross_entropy.Saved, *, xp: Any = NUMPY) -> Any:
+    return sigmoid_cross_entropy.Grads(dy / len(saved.t) * saved.t * (saved.sigmoid - 1))
+
+
+def overflowing(x: Array, *, labels: Array, xp: Any = NUMPY) -> Any:
+    _, saved = sigmoid_cross_entropy.forward(x, labels=labels)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.sum(np.log(1 + np.exp(x)) - saved.t * x) / x.shape[0], saved
+
+
+def dx_of_sigmoid(formula: Callable[..., Array]) -> Callable[..., Any]:
+    return lambda dy, saved, *, xp=NUMPY: sigmoid_cross_entropy.Grads(formula(dy, saved.sigmoid, saved.t))
+
+
 MISTAKES = [
     Mistake(
         softmax,
@@ -109,5 +147,45 @@ MISTAKES = [
         "dy ignored",
         ("adjoint", "linear_in_dy"),
         backward=dx_of_cross_entropy(lambda dy, p, t: (0 * dy + 1 / len(p)) * (p * total(t) - t)),
+    ),
+    Mistake(
+        sigmoid_cross_entropy,
+        "mean over classes",
+        ("oracle",),
+        mean_over_classes,
+        mean_over_classes_back,
+    ),
+    Mistake(
+        sigmoid_cross_entropy,
+        "softmax for sigmoid",
+        ("oracle",),
+        softmax_for_sigmoid,
+        softmax_for_sigmoid_back,
+    ),
+    Mistake(
+        sigmoid_cross_entropy,
+        "only the right class",
+        ("oracle",),
+        only_the_right_class,
+        only_the_right_class_back,
+    ),
+    Mistake(sigmoid_cross_entropy, "exponential that overflows", ("oracle",), overflowing),
+    Mistake(
+        sigmoid_cross_entropy,
+        "slope of the sigmoid in dx",
+        ("adjoint",),
+        backward=dx_of_sigmoid(lambda dy, s, t: dy / len(t) * (s - t) * s * (1 - s)),
+    ),
+    Mistake(
+        sigmoid_cross_entropy,
+        "sum over the batch in dx",
+        ("adjoint",),
+        backward=dx_of_sigmoid(lambda dy, s, t: dy * (s - t)),
+    ),
+    Mistake(
+        sigmoid_cross_entropy,
+        "sign of dx",
+        ("adjoint", "invariants"),
+        backward=dx_of_sigmoid(lambda dy, s, t: dy / len(t) * (t - s)),
     ),
 ]

@@ -1,0 +1,1 @@
+"""Verification of what others compute, and of vitref's own checks."""
