@@ -1,6 +1,7 @@
 """Config: every field checked, nothing guessed, and the shapes of all parameters."""
 
 import itertools
+import json
 from typing import Any
 
 import numpy as np
@@ -215,6 +216,14 @@ def test_plain_types_make_the_same_config_again() -> None:
         ("activation", np.zeros(2)),
         ("pool", np.zeros(2)),
         ("width", 6.0),
+        ("width", np.float32(6)),
+        ("depth", np.True_),
+        ("image_size", np.int64(-9)),
+        ("image_size", (9, np.True_)),
+        ("eps", np.float32("nan")),
+        ("eps", np.True_),
+        ("eps", np.zeros(1)),
+        ("qkv_bias", np.True_),
         ("depth", -1),
         ("heads", True),
         ("heads", 4),
@@ -236,6 +245,45 @@ def test_a_wrong_value_names_its_field(field: str, value: object) -> None:
     with pytest.raises(ConfigError) as caught:
         Config(**{**PLAIN, field: value})
     assert caught.value.where == ("Config.pool" if value is False else f"Config.{field}")
+
+
+def test_numbers_of_numpy_become_plain() -> None:
+    sizes = {"image_size": (np.int64(9), np.uint8(8)), "patch_size": (np.int32(4), 2), "width": np.int64(6)}
+    eps = np.float32(1e-6)
+    config = Config(**{**PLAIN, **sizes, "eps": eps, "classes": np.int16(4)})
+    assert config == Config(**{**PLAIN, "eps": float(eps)})
+    assert {type(side) for side in (*config.image_size, *config.patch_size)} == {int}
+    assert [type(value) for value in (config.width, config.head_dim, config.classes)] == [int, int, int]
+    assert type(config.eps) is float
+    assert Config(**{**PLAIN, "image_size": np.int64(12)}).image_size == (12, 12)
+    assert json.loads(json.dumps(config.to_dict()))["width"] == 6
+
+
+LARGE: list[tuple[str, dict[str, Any]]] = [
+    ("image_size", {"image_size": 2**30}),
+    ("image_size", {"image_size": (2**30, 2)}),
+    ("image_size", {"image_size": (4 * 2**14, 2 * 2**14)}),
+    ("image_size", {"image_size": (4, 2 * 2**24), "position_grid": (1, 17), "width": 3}),
+    ("position_grid", {"position_grid": (2**14, 2**14)}),
+    ("position_grid", {"position_grid": (2**30, 1)}),
+]
+"""The field, and what makes its table, or a matrix that resizes one, larger than 2 GiB."""
+
+
+@pytest.mark.parametrize(("field", "values"), LARGE)
+def test_a_position_table_has_a_largest_size(field: str, values: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"found .*: a grid of [0-9]+ x .* wide; .*2 GiB") as caught:
+        Config(**{**PLAIN, **values})
+    assert caught.value.where == f"Config.{field}"
+
+
+def test_the_largest_position_table() -> None:
+    assert Config(**{**PLAIN, "width": 1024, "heads": 16, "image_size": (4 * 2**9, 2 * 2**9)}).grid == (
+        512,
+        512,
+    )
+    with pytest.raises(ConfigError, match="a grid of 512 x 513"):
+        Config(**{**PLAIN, "width": 1024, "heads": 16, "image_size": (4 * 2**9, 2 * 2**9 + 2)})
 
 
 def test_heads_must_divide_the_width_unless_head_dim_is_given() -> None:

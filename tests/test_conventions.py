@@ -34,7 +34,6 @@ def test_variants_have_the_published_number_of_parameters(name: str, count: int)
 def test_a_variant_is_a_whole_config(name: str) -> None:
     config = Config.variant(name, convention="timm")
     assert config.width == config.heads * config.head_dim
-    assert conventions.variant_source(name)
 
 
 def test_timm_says_numerics_and_pixels() -> None:
@@ -65,8 +64,6 @@ def test_unknown_names_list_the_known(name: str) -> None:
         conventions.pixel_facts(name)
     with pytest.raises(ConfigError, match="ViT-B/16"):
         conventions.variant(name)
-    with pytest.raises(ConfigError, match="ViT-B/16"):
-        conventions.variant_source(name)
 
 
 def test_architectures_are_variants() -> None:

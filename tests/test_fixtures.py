@@ -11,8 +11,32 @@ from tests.fixtures import agreement
 FIXTURES = Path(__file__).parent / "fixtures"
 CASES = sorted(path.parent.name for path in FIXTURES.glob("*/case.json"))
 
+REQUIRED = (
+    "google_mean",
+    "google_representation",
+    "google_resized_down",
+    "google_resized_up",
+    "google_token",
+    "huggingface_head",
+    "huggingface_non_square",
+    "huggingface_pooler",
+    "huggingface_resized_down",
+    "huggingface_resized_up",
+    "timm_layer_scale",
+    "timm_mean_fc_norm",
+    "timm_no_class_token",
+    "timm_non_square",
+    "timm_resized_down",
+    "timm_resized_up",
+    "timm_token",
+)
+
 BOUND = 1e-10
 """Relative error (L2) of every tensor."""
+
+
+def test_every_case_is_there() -> None:
+    assert set(REQUIRED) <= set(CASES)
 
 
 @pytest.mark.parametrize("name", CASES)

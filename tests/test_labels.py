@@ -67,6 +67,30 @@ def test_numbers_for_the_sigmoid_loss_need_not_sum_to_one() -> None:
         check(SHARES)
 
 
+@pytest.mark.parametrize("kind", ["uint8", "int8", "int64", "uint64"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_of_zeros_and_ones_may_be_integers(kind: str, dtype: str) -> None:
+    one, several = np.eye(4)[[1, 0, 3]], np.array([[0, 0, 0, 0], [1, 1, 0, 1], [0, 0, 1, 0]])
+    for given, loss in ((one, "cross_entropy"), (one, "sigmoid"), (several, "sigmoid")):
+        found = check(given.astype(kind), loss, dtype=dtype)
+        assert found.dtype == dtype
+        assert found.tolist() == given.tolist()
+    smoothed = check(several.astype(kind), "sigmoid", 0.2)
+    np.testing.assert_array_equal(smoothed, check(several.astype("float64"), "sigmoid", 0.2))
+
+
+def test_rows_of_lists_may_be_integers() -> None:
+    assert check([[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]]).tolist() == np.eye(4)[[1, 0, 3]].tolist()
+
+
+def test_smoothing_may_be_a_number_of_numpy() -> None:
+    """And does not lower the accuracy of the labels to its own."""
+    smoothing = np.float32(0.1)
+    found = check([1, 0, 3], smoothing=smoothing)
+    assert found.dtype == np.float64
+    assert found.tolist() == check([1, 0, 3], smoothing=float(smoothing)).tolist()
+
+
 def test_the_given_array_is_neither_changed_nor_returned() -> None:
     given = SOFT.copy()
     check(given, smoothing=0.1)
@@ -124,7 +148,11 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "nothing": ([None, 1, 2], {}, "dtype object"),
     "ragged": ([[1.0], [0.5, 0.5], [1.0]], {}, "found rows of different lengths"),
     "complex": (SOFT + 0j, {}, "dtype complex128"),
-    "one-hot integers": (np.eye(4, dtype=int)[:3], {}, "dtype int64"),
+    "two classes of an image": (np.eye(4, dtype=int)[:3] + [0, 0, 0, 1], {}, "do not sum to 1"),
+    "no class of an image": (np.zeros((3, 4), np.uint8), {}, "dtype uint8, with rows that do not sum to 1"),
+    "counts": (np.full((3, 4), 2), {"loss": "sigmoid"}, "dtype int64, with numbers outside 0 to 1"),
+    "counts below 0": (np.full((3, 4), -1), {"loss": "sigmoid"}, r"to 1 \(floats, or integers 0 and 1"),
+    "far above 1": (np.full((3, 4), 2**64 - 1, np.uint64), {"loss": "sigmoid"}, "numbers outside 0 to 1"),
     "one-hot booleans": (np.eye(4, dtype=bool)[:3], {}, "dtype bool"),
     "too few classes": (SOFT[:, :3], {}, r"found shape \(3, 3\)"),
     "too few rows": (SOFT[:2], {}, r"found shape \(2, 4\)"),

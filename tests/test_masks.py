@@ -1,7 +1,7 @@
 """Dropout and DropPath bits: Philox against its authors' test vectors, and what a bit depends on."""
 
 import zlib
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -159,6 +159,8 @@ def test_drop_path_grows_as_in_timm(rate: float, depth: int) -> None:
 REFUSED: list[tuple[str, Any]] = [
     *((name, rate) for name in ("dropout", "attention_dropout", "drop_path") for rate in (1, 1.0, -0.1)),
     ("dropout", "0.1"), ("dropout", True), ("drop_path", None), ("drop_path", float("nan")),
+    ("dropout", np.True_), ("dropout", np.float32(1)), ("drop_path", np.float32("nan")),
+    ("dropout", np.zeros(1)), ("step", np.False_), ("step", np.float32(1)), ("first", np.int64(-1)),
     ("seed", -1), ("seed", 2**64), ("seed", 1.0), ("seed", True),
     ("step", -1), ("step", 2**32), ("first", -1), ("first", 2**32), ("first", None),
 ]  # fmt: skip
@@ -169,6 +171,22 @@ def test_a_wrong_setting_names_its_field(field: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=f"Train.{field}: found ") as caught:
         Train(**{field: value})
     assert caught.value.where == f"Train.{field}"
+
+
+def test_no_image_lies_beyond_the_counter() -> None:
+    """An index of 2^32 would be 0 again, and the image would have the bits of the first one."""
+    train = Train(seed=5, first=2**32 - 2)
+    assert train.mask("pos_drop", (2, 3), 0.5).shape == (2, 3)
+    with pytest.raises(ConfigError, match=r"Train.first: found 4294967294; .*call of 3 images"):
+        train.mask("pos_drop", (3, 3), 0.5)
+
+
+def test_numbers_of_numpy_become_plain() -> None:
+    given = {"dropout": np.float32(0.5), "drop_path": np.float64(0.25), "attention_dropout": np.int64(0)}
+    train = Train(**given, seed=np.uint64(2**64 - 1), step=np.int64(3), first=np.uint8(4))  # type: ignore[arg-type]
+    assert train == Train(dropout=0.5, drop_path=0.25, seed=2**64 - 1, step=3, first=4)
+    assert [type(value) for value in asdict(train).values()] == [float, float, float, int, int, int]
+    assert train.mask("pos_drop", (1, 3), 0.5).shape == (1, 3)
 
 
 def test_settings_at_their_limits() -> None:

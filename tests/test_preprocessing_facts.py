@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vitref.errors import ConfigError
+import vitref
+from vitref.errors import CheckpointError, ConfigError
 from vitref.preprocessing import FIELDS, Preprocessing
+from vitref.weights.files import save_tensors
+from vitref.weights.npz import save_arrays
 
 PLAIN: dict[str, Any] = {
     "size": (8, 6),
@@ -133,7 +136,7 @@ def test_transformers_own_defaults(tmp_path: Path) -> None:
 
 def test_one_channel(tmp_path: Path) -> None:
     grey = {**HUGGING_FACE, "image_mean": [0.1, 0.2], "image_std": [0.2, 0.3]}
-    with pytest.raises(ConfigError, match="Preprocessing.channels"):
+    with pytest.raises(ConfigError, match=r"image_mean: found \[0.1, 0.2\]; expected one number per channel"):
         Preprocessing.load(written(tmp_path / "preprocessor_config.json", grey))
     grey = {**HUGGING_FACE, "image_mean": [0.1], "image_std": [0.2]}
     made = Preprocessing.load(written(tmp_path / "preprocessor_config.json", grey))
@@ -161,7 +164,7 @@ def test_a_wrong_file_is_named(tmp_path: Path, content: Any, where: str) -> None
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="a folder without either"):
         Preprocessing.load(tmp_path)
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="no such file or folder"):
         Preprocessing.load(tmp_path / "gone.json")
 
 
@@ -189,3 +192,62 @@ def test_timms_convention_off_the_square() -> None:
 def test_wrong_conventions(name: Any, size: Any) -> None:
     with pytest.raises(ConfigError):
         Preprocessing.convention(name, size=size)
+
+
+def test_a_folder_without_processor_file_has_its_models_size(tmp_path: Path) -> None:
+    path = written(tmp_path / "config.json", {"model_type": "vit", "image_size": [32, 48]})
+    assert Preprocessing.load(tmp_path) == Preprocessing.convention("huggingface", size=(32, 48))
+    assert Preprocessing.load(path) == Preprocessing.load(tmp_path)
+    written(path, {"model_type": "vit", "num_channels": 1})
+    assert Preprocessing.load(tmp_path) == Preprocessing.convention("huggingface", size=224, channels=1)
+
+
+@pytest.mark.parametrize(
+    ("content", "where", "found"),
+    [
+        ({"model_type": "clip", "image_size": 32}, "config.json: model_type", "'clip'"),
+        ({"image_size": 32}, "config.json: model_type", "nothing"),
+        ({"model_type": "vit", "image_size": 64}, "preprocessor_config.json: size", "pictures of [32, 48]"),
+        ({"architecture": "vit_tiny_patch16_224"}, "config.json", "timm's"),
+    ],
+)
+def test_a_model_file_that_does_not_fit(tmp_path: Path, content: Any, where: str, found: str) -> None:
+    written(tmp_path / "preprocessor_config.json", HUGGING_FACE)
+    written(tmp_path / "config.json", content)
+    with pytest.raises(ConfigError) as caught:
+        Preprocessing.load(tmp_path)
+    assert caught.value.where == str(tmp_path / where)
+    assert found in caught.value.found
+
+
+def test_timms_model_arguments_come_first(tmp_path: Path) -> None:
+    written(tmp_path / "config.json", {**TIMM, "model_args": {"img_size": 32}})
+    assert Preprocessing.load(tmp_path).size == (32, 32)
+
+
+def test_statistics_are_for_one_channel_or_for_three(tmp_path: Path) -> None:
+    path = written(tmp_path / "preprocessor_config.json", {**HUGGING_FACE, "image_mean": [0.5, 0.5]})
+    with pytest.raises(ConfigError, match=r"image_mean: found \[0.5, 0.5\]"):
+        Preprocessing.load(path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.npz"])
+def test_what_vitref_recorded_comes_first(name: str, tmp_path: Path) -> None:
+    recipe = Preprocessing(**{**PLAIN, "size": (8, 8)})
+    config = vitref.Config.variant(
+        "ViT-Ti/16", convention="timm", image_size=8, patch_size=4, depth=1, width=6, heads=2, mlp_width=4
+    )
+    weights = vitref.init(config, 0, preprocessing=recipe)
+    weights.save(tmp_path / name)
+    written(tmp_path / "config.json", {"model_type": "vit", "image_size": 8})
+    assert Preprocessing.load(tmp_path) == Preprocessing.load(tmp_path / name) == recipe
+    vitref.init(config, 0).save(tmp_path / name)
+    with pytest.raises(ConfigError, match="not known"):
+        Preprocessing.load(tmp_path)
+    (save_tensors if name.endswith("safetensors") else save_arrays)(tmp_path / name, dict(weights), {})
+    assert Preprocessing.load(tmp_path) == Preprocessing.convention("huggingface", size=8)
+    with pytest.raises(ConfigError, match="weights that vitref did not write"):
+        Preprocessing.load(tmp_path / name)
+    (tmp_path / name).write_bytes(b"\0" * 20)
+    with pytest.raises(CheckpointError):
+        Preprocessing.load(tmp_path)

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 from scipy import ndimage  # type: ignore[import-untyped]
 
 from vitref.array import HostArray
-from vitref.resampling import RECIPES, matrix
+from vitref.resampling import RECIPES, matrix, neighbours
 from vitref.testing import tolerance
 from vitref.verify import interpolation
 
@@ -82,6 +82,26 @@ def test_corners_are_mapped_as_by_scipy(rows: int, columns: int, new: tuple[int,
     x = np.random.default_rng(seed).standard_normal((rows, columns))
     a, b = matrix(rows, new[0], "bilinear_corners"), matrix(columns, new[1], "bilinear_corners")
     assert np.max(np.abs(a @ x @ b.T - zoomed(x, new))) <= tolerance("float64", 40) * np.max(np.abs(x)) * 40
+
+
+@pytest.mark.parametrize("recipe", [name for name, kind in RECIPES.items() if not kind.antialias])
+@given(old=sizes, new=sizes, data=st.data())
+def test_neighbours_are_the_matrix(recipe: str, old: int, new: int, data: st.DataObject) -> None:
+    """Of any part of the new positions, and to the bit."""
+    first = data.draw(st.integers(0, new))
+    kept = slice(first, data.draw(st.integers(first, new)))
+    index, weights = neighbours(old, new, recipe, kept)
+    made = np.zeros((kept.stop - kept.start, old))
+    for i, j in np.ndindex(*index.shape):
+        made[i, index[i, j]] += weights[i, j]
+    np.testing.assert_array_equal(made, matrix(old, new, recipe)[kept])
+
+
+def test_neighbours_on_an_axis_too_long_for_a_matrix() -> None:
+    index, weights = neighbours(2**32, 4, "bilinear")
+    assert index[:, 0].tolist() == [odd * 2**29 - 1 for odd in (1, 3, 5, 7)]
+    assert weights.tolist() == [[0.5, 0.5]] * 4
+    assert (index[:, 1] == index[:, 0] + 1).all()
 
 
 @EACH

@@ -32,6 +32,7 @@ VOCABULARY = (
     "erf",
     "exp",
     "log",
+    "log1p",
     "matmul",
     "matrix_transpose",
     "max",

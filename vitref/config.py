@@ -5,6 +5,7 @@ read from a file, or taken from a named convention (`vitref.conventions`).
 """
 
 import math
+import numbers
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -25,6 +26,9 @@ SWITCHES = ("qkv_bias", "class_token", "class_position", "layer_scale")
 
 LARGEST = 2**31
 """No size or count reaches it."""
+
+LARGEST_TABLE = 2**28
+"""Most numbers in a position table, or in a matrix that resizes one: 2 GiB in float64."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +60,8 @@ class Config:
     position_resize  how the position table is resized when `grid` is not `position_grid`: a name in
                    `vitref.resampling.RECIPES`, or "" when not known; official sources disagree
 
-    Raises ConfigError when a field has the wrong type or value, or two fields contradict.
+    Numbers of NumPy become plain ones. Raises ConfigError when a field has the wrong type or value, two
+    fields contradict, or a position table or a matrix that resizes it would exceed `LARGEST_TABLE` numbers.
     """
 
     image_size: tuple[int, int]
@@ -84,11 +89,12 @@ class Config:
         for name in ("image_size", "patch_size", "position_grid"):
             object.__setattr__(self, name, pair(name, getattr(self, name)))
         for name in ("channels", "width", "depth", "heads", "mlp_width"):
-            whole(name, getattr(self, name), least=1)
+            object.__setattr__(self, name, whole(name, getattr(self, name), least=1))
         for name in ("classes", "head_dim", "pre_logits"):
-            whole(name, getattr(self, name), least=0)
-        if not isinstance(self.eps, (int, float)) or isinstance(self.eps, bool) or not 0 < self.eps < 1:
+            object.__setattr__(self, name, whole(name, getattr(self, name), least=0))
+        if not isinstance(self.eps, numbers.Real) or isinstance(self.eps, bool) or not 0 < self.eps < 1:
             raise _wrong("eps", self.eps, "a number above 0 and below 1")
+        object.__setattr__(self, "eps", float(self.eps))
         for name, choices in CHOICES.items():
             if not isinstance(getattr(self, name), str) or getattr(self, name) not in choices:
                 raise _wrong(name, getattr(self, name), f"one of {', '.join(map(repr, choices))}")
@@ -119,6 +125,19 @@ class Config:
                     expected="an image of at least one patch",
                     remedy="Give a larger image_size= or a smaller patch_size=.",
                 )
+        self._check_table("position_grid", self.position_grid)
+        self._check_table("image_size", self.grid)
+
+    def _check_table(self, field: str, grid: tuple[int, int]) -> None:
+        """Neither the table of a grid nor the matrices that resize it may exceed `LARGEST_TABLE`."""
+        sides = (old * new for old, new in zip(self.position_grid, grid, strict=True))
+        if max(grid[0] * grid[1] * self.width, *sides) > LARGEST_TABLE:
+            raise ConfigError(
+                f"Config.{field}",
+                found=f"{getattr(self, field)}: a grid of {grid[0]} x {grid[1]} positions, {self.width} wide",
+                expected=f"a table, and matrices that resize it, of at most {LARGEST_TABLE} numbers (2 GiB)",
+                remedy=f"Give a smaller {field}=.",
+            )
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -235,17 +254,22 @@ def pair(name: str, value: Any, *, of: str = "Config") -> tuple[int, int]:
 
     Raises ConfigError naming the field `name` of `of`.
     """
-    both = (value, value) if isinstance(value, int) else value
+    both = (value, value) if isinstance(value, numbers.Integral) else value
     if not isinstance(both, (tuple, list)) or len(both) != 2:
         raise _wrong(name, value, "two whole numbers (rows, columns), or one for both", of)
     return whole(name, both[0], least=1, of=of), whole(name, both[1], least=1, of=of)
 
 
 def whole(name: str, value: Any, *, least: int, of: str = "Config") -> int:
-    """The value, when it is a whole number of at least `least`; else ConfigError naming the field."""
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value < LARGEST:
+    """The value as an int, when it is a whole number (NumPy's too) of at least `least`; else ConfigError
+    naming the field."""
+    if (
+        not isinstance(value, numbers.Integral)
+        or isinstance(value, bool)
+        or not least <= int(value) < LARGEST
+    ):
         raise _wrong(name, value, f"a whole number of at least {least}, below 2**31", of)
-    return value
+    return int(value)
 
 
 def _wrong(name: str, value: Any, expected: str, of: str = "Config") -> ConfigError:

@@ -238,11 +238,6 @@ def variant(name: str) -> dict[str, Any]:
     }
 
 
-def variant_source(name: str) -> str:
-    """Where the numbers of `variant(name)` are published. Raises ConfigError when unknown."""
-    return _VARIANTS[_known(name, _VARIANTS, "variant")][0].source
-
-
 def architecture(name: str) -> Fact | None:
     """The Config fields (a dict) of timm's plain ViT of this name, and their source; None when not listed."""
     if name not in _ARCHITECTURES:

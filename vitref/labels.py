@@ -1,5 +1,6 @@
 """Labels of a batch, checked: what a loss is given."""
 
+import numbers
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ def check(labels: Any, n: int, classes: int, loss: str, smoothing: float, dtype:
     """int64 (N,), or numbers (N, classes) in `dtype`.
 
     labels     integers (N,) from 0 to classes - 1; or (N, classes): probabilities whose rows sum to 1
-               for loss "cross_entropy", numbers from 0 to 1 for "sigmoid"
+               for loss "cross_entropy", numbers from 0 to 1 for "sigmoid"; 0 and 1 may be integers
     smoothing  s: every label t becomes (1 - s) t + s / classes (Szegedy et al. 2015, arXiv:1512.00567,
                section 7); 0 leaves them as they are
 
@@ -28,7 +29,7 @@ def check(labels: Any, n: int, classes: int, loss: str, smoothing: float, dtype:
             expected="a cotangent",
             remedy="Give cotangent= for one of its outputs.",
         )
-    if not isinstance(smoothing, (int, float)) or isinstance(smoothing, bool) or not 0 <= smoothing < 1:
+    if not isinstance(smoothing, numbers.Real) or isinstance(smoothing, bool) or not 0 <= smoothing < 1:
         raise ConfigError(
             "label_smoothing",
             found=repr(smoothing),
@@ -36,11 +37,12 @@ def check(labels: Any, n: int, classes: int, loss: str, smoothing: float, dtype:
             remedy="Give another label_smoothing=.",
         )
     checked = _checked(labels, n, classes, loss, dtype)
-    return _smooth(checked, classes, smoothing, dtype) if smoothing else checked
+    return _smooth(checked, classes, float(smoothing), dtype) if smoothing else checked
 
 
 def _checked(labels: Any, n: int, classes: int, loss: str, dtype: str) -> HostArray:
     rows = "probabilities" if loss == "cross_entropy" else "numbers from 0 to 1"
+    rows = f"{rows} (floats, or integers 0 and 1)"
     count = "one integer" if n == 1 else f"{n} integers"
     expected = f"{count} from 0 to {classes - 1}, or {rows} of shape ({n}, {classes})"
 
@@ -59,10 +61,10 @@ def _checked(labels: Any, n: int, classes: int, loss: str, dtype: str) -> HostAr
         if outside.size:
             raise wrong(f"{', '.join(map(str, outside[:5]))}", "Count the classes from 0.")
         return array.astype(np.int64)
-    if array.dtype.kind == "f" and array.shape == (n, classes):
+    if array.dtype.kind in "fiu" and array.shape == (n, classes):
         if not np.isfinite(array).all() or (array < 0).any() or (array > 1).any():
             raise wrong(f"{found}, with numbers outside 0 to 1", f"Give {rows}.")
-        if loss == "cross_entropy" and (abs(array.sum(axis=1) - 1) > ROUNDING).any():
+        if loss == "cross_entropy" and (abs(array.sum(axis=1, dtype=np.float64) - 1) > ROUNDING).any():
             raise wrong(f"{found}, with rows that do not sum to 1", "Divide each row by its sum.")
         return array.astype(dtype)
     raise wrong(found, f"Give one integer per image, or one row of {rows} per image.")

@@ -8,6 +8,7 @@ Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3", doi:10.1
 """
 
 import math
+import numbers
 import zlib
 from dataclasses import dataclass
 
@@ -35,6 +36,8 @@ class Train:
     step               of the optimiser: whole number from 0 to 2^32 - 1
     first              index, in the whole batch, of the first image of this call
 
+    `first` and the images of a call together may not exceed 2^32: images would share their bits.
+
     Raises ConfigError when a rate is not in 0 <= rate < 1 or a number is out of range. Source:
     timm/models/vision_transformer.py (pos_drop, attn_drop, proj_drop, mlp.drop, head_drop, drop_path).
     """
@@ -49,12 +52,16 @@ class Train:
     def __post_init__(self) -> None:
         for name in ("dropout", "attention_dropout", "drop_path"):
             rate = getattr(self, name)
-            if not isinstance(rate, (int, float)) or isinstance(rate, bool) or not 0 <= rate < 1:
+            number = isinstance(rate, (int, float, np.integer, np.floating)) and not isinstance(rate, bool)
+            if not number or not 0 <= rate < 1:
                 raise _wrong(name, rate, "a number of at least 0 and below 1")
+            object.__setattr__(self, name, float(rate))
         for name, bits in (("seed", 64), ("step", 32), ("first", 32)):
             number = getattr(self, name)
-            if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < 2**bits:
+            whole = isinstance(number, numbers.Integral) and not isinstance(number, bool)
+            if not whole or not 0 <= number < 2**bits:
                 raise _wrong(name, number, f"a whole number from 0 to 2^{bits} - 1")
+            object.__setattr__(self, name, int(number))
 
     def drop_path_of(self, block: int, depth: int) -> float:
         """The rate of this block."""
@@ -63,6 +70,8 @@ class Train:
     def mask(self, path: str, shape: tuple[int, ...], rate: float) -> npt.NDArray[np.float64]:
         """1 where kept, 0 where dropped (with probability `rate`); the first axis counts images.
 
+        Raises ConfigError when an image has an index of 2^32 or more.
+
         >>> train = Train(dropout=0.5, seed=1)
         >>> whole = train.mask("blocks.0.mlp.drop1", (4, 3), 0.5)
         >>> part = Train(dropout=0.5, seed=1, first=2).mask("blocks.0.mlp.drop1", (2, 3), 0.5)
@@ -70,6 +79,9 @@ class Train:
         True
         """
         images, size = shape[0], math.prod(shape[1:])
+        if self.first + images > 2**32:
+            expected = f"at most 2^32 - {images} for a call of {images} images"
+            raise _wrong("first", self.first, expected)
         counters = np.empty((images, -(-size // 4), 4), np.uint32)
         counters[..., 0] = np.arange(counters.shape[1], dtype=np.uint32)
         counters[..., 1] = (self.first + np.arange(images, dtype=np.uint64)[:, None]).astype(np.uint32)

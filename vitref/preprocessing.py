@@ -2,8 +2,8 @@
 
 import math
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from vitref import conventions, processors
@@ -75,25 +75,22 @@ class Preprocessing:
 
     @classmethod
     def load(cls, path: StrPath) -> "Preprocessing":
-        """What a library's config file says: preprocessor_config.json (transformers) or config.json (timm).
+        """What a file says of the pixels, as `vitref.load` would have it for that folder.
 
-        path  the file, or its folder; of the two, preprocessor_config.json is taken there
+        path  a folder, or one of its files: weights that vitref wrote, preprocessor_config.json or
+              config.json of transformers, config.json of timm; in a folder, what vitref recorded comes
+              first, and a model of transformers without processor file has its library's defaults
 
-        Raises ConfigError when there is no such file, or it says what is not supported.
+        Raises ConfigError when there is no such file, or it says what is not supported, and
+        CheckpointError for damaged weights.
         """
-        name = _config_file(path)
-        content, base = read_object(name), os.path.basename(name)
-        hub = base == processors.PROCESSOR_FILE or not {"pretrained_cfg", "architecture"} & set(content)
-        try:
-            facts = processors.huggingface(content, base) if hub else _of_timm(content, base)
-            channels = len(facts["mean"].value) if isinstance(facts["mean"].value, list) else 3
-            return cls(**{"channels": channels, **{k: v.value for k, v in resolved(facts).items()}})
-        except ConfigError as error:
-            where = error.where if error.where.startswith(base) else f"{base}: {error.where}"
-            where = os.path.join(os.path.dirname(name), where)
+        name = str(path)
+        if not os.path.lexists(name):
             raise ConfigError(
-                where, found=error.found, expected=error.expected, remedy=error.remedy
-            ) from None
+                name, found="no such file or folder", expected="one of the two", remedy="Correct the path."
+            )
+        recorded = [recipe for read in RECORDS if (recipe := read(name)) is not None]
+        return recorded[0] if recorded else _from_files(cls, name)
 
     @classmethod
     def convention(cls, name: str, *, size: int | tuple[int, int], channels: int = 3) -> "Preprocessing":
@@ -109,6 +106,10 @@ class Preprocessing:
         """Plain types, as JSON stores them; `Preprocessing(**...)` accepts them again."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
+
+RECORDS: list[Callable[[str], Preprocessing | None]] = []
+"""Readers of the recipe that weights carry themselves: path of a file or folder -> the recipe, if it has
+one. `vitref.weights`, which is above this module, adds its own."""
 
 FIELDS = frozenset(field.name for field in fields(Preprocessing))
 """The names of Preprocessing's fields."""
@@ -128,30 +129,110 @@ def resolved(facts: Mapping[str, Fact]) -> dict[str, Fact]:
     return fields
 
 
+def crop_pct(recipe: Preprocessing, stated: float | None) -> float | None:
+    """The crop over the resized edge by which `recipe` was made: `stated` if it is that, 1 without crop,
+    None where it is not known."""
+    for crop in (1.0, stated):
+        if crop and _edges(recipe.size, crop) == recipe.resize_to:
+            return crop
+    return None
+
+
+def rescaled(recipe: Preprocessing, size: tuple[int, int], crop: float) -> Preprocessing:
+    """The recipe for pictures of another size, (H, W), by the same crop_pct."""
+    return replace(recipe, size=size, resize_to=_edges(size, crop))
+
+
 def _resize_to(size: object, crop: Fact) -> Fact:
+    edges = _edges(pair("size", size, of="Preprocessing"), crop.value)
+    return Fact(edges, f"size over crop_pct {crop.value} ({crop.source})")
+
+
+def _edges(size: tuple[int, int], crop: float) -> tuple[int, int]:
     """timm/data/transforms_factory.py: scale_size, rounded down on each axis."""
-    edges = [math.floor(side / crop.value) for side in pair("size", size, of="Preprocessing")]
-    return Fact(tuple(edges), f"size over crop_pct {crop.value} ({crop.source})")
+    return math.floor(size[0] / crop), math.floor(size[1] / crop)
 
 
-def _config_file(path: StrPath) -> str:
-    name = str(path)
-    names = [os.path.join(name, base) for base in (processors.PROCESSOR_FILE, processors.CONFIG_FILE)]
-    found = [file for file in names if os.path.lexists(file)] if os.path.isdir(name) else [name]
-    if not found:
+def _from_files(kind: type[Preprocessing], name: str) -> Preprocessing:
+    """From config files: one, or those of a folder."""
+    folder, bases = os.path.split(name)[0], [os.path.basename(name)]
+    if os.path.isdir(name):
+        folder, bases = name, [processors.CONFIG_FILE, processors.PROCESSOR_FILE]
+        bases = [base for base in bases if os.path.lexists(os.path.join(name, base))]
+    _require_config(name, bases)
+    contents = {base: read_object(os.path.join(folder, base)) for base in bases}
+    try:
+        facts = resolved(_facts(contents))
+        mean = facts["mean"].value
+        channels = len(mean) if isinstance(mean, list) else processors.HF_CHANNELS
+        return kind(**{"channels": channels, **{field: fact.value for field, fact in facts.items()}})
+    except ConfigError as error:
+        where = error.where if error.where.startswith(tuple(bases)) else f"{bases[-1]}: {error.where}"
+        where = os.path.join(folder, where)
+        raise ConfigError(where, found=error.found, expected=error.expected, remedy=error.remedy) from None
+
+
+def _require_config(name: str, bases: list[str]) -> None:
+    weights = [base for base in bases if base.lower().endswith((".safetensors", ".npz"))]
+    if not bases or weights:
         raise ConfigError(
             name,
-            found="a folder without either",
-            expected=f"{processors.PROCESSOR_FILE} or timm's {processors.CONFIG_FILE}",
-            remedy="Give the file itself, or Preprocessing.convention(name, size=).",
+            found="weights that vitref did not write" if weights else "a folder without either",
+            expected=f"{processors.PROCESSOR_FILE} or {processors.CONFIG_FILE}",
+            remedy="Give the config file itself, or Preprocessing.convention(name, size=).",
         )
-    return found[0]
+
+
+def _facts(contents: Mapping[str, Mapping[str, Any]]) -> dict[str, Fact]:
+    """Of one config file, or of both that transformers writes."""
+    models = {base: c for base, c in contents.items() if base == processors.CONFIG_FILE or "model_type" in c}
+    timm = [base for base, content in contents.items() if _is_timms(base, content)]
+    if timm and len(contents) > 1:
+        raise ConfigError(
+            processors.CONFIG_FILE,
+            found=f"timm's, and transformers' {processors.PROCESSOR_FILE} beside it",
+            expected="the files of one library",
+            remedy="Give the one that applies, not the folder.",
+        )
+    if timm:
+        return _of_timm(contents[timm[0]], timm[0])
+    stated: dict[str, Fact] = {}
+    for base, content in models.items():
+        stated |= processors.huggingface_model(content, base)
+    others = [base for base in contents if base not in models]
+    if not others:
+        return {**processors.huggingface({}, ""), **stated}
+    found = processors.huggingface(contents[others[0]], others[0])
+    for base, content in models.items():
+        _require_one_size(found["size"], content, base)
+    return {**stated, **found} if "num_channels" in next(iter(models.values()), {}) else found
+
+
+def _is_timms(base: str, content: Mapping[str, Any]) -> bool:
+    return base != processors.PROCESSOR_FILE and not {"pretrained_cfg", "architecture"}.isdisjoint(content)
+
+
+def _require_one_size(found: Fact, content: Mapping[str, Any], base: str) -> None:
+    """The processor's size is the model's, where the model's file says one."""
+    stated = content.get("image_size")
+    if stated is not None and pair("image_size", stated) != pair("size", found.value, of="Preprocessing"):
+        raise ConfigError(
+            found.source,
+            found=f"pictures of {found.value}",
+            expected=f"{stated!r}, as {base}: image_size",
+            remedy="Correct the one that is wrong, or give the processor's file itself.",
+        )
 
 
 def _of_timm(content: Mapping[str, Any], where: str) -> dict[str, Fact]:
-    pretrained, where = processors.pretrained_cfg(content, where)
-    size = processors.input_size(pretrained, where) or processors.TIMM_INPUT_SIZE
-    return {**processors.timm(pretrained, where), "size": size["image_size"], "channels": size["channels"]}
+    """The model's own arguments come before those of its pretraining."""
+    model = content.get("model_args") or {}
+    pretrained, place = processors.pretrained_cfg(content, where)
+    size = {**processors.TIMM_INPUT_SIZE, **processors.input_size(pretrained, place)}
+    for name, field in (("img_size", "image_size"), ("in_chans", "channels")):
+        if isinstance(model, dict) and model.get(name) is not None:
+            size[field] = Fact(model[name], f"{where}: model_args.{name}")
+    return {**processors.timm(pretrained, place), "size": size["image_size"], "channels": size["channels"]}
 
 
 def _wrong(name: str, value: Any, expected: str) -> ConfigError:

@@ -32,6 +32,8 @@ _HF = "transformers/models/vit/image_processing_vit.py: ViTImageProcessor"
 _HF_TYPES = ("ViTImageProcessor", "ViTImageProcessorFast", "ViTImageProcessorPil", "ViTFeatureExtractor")
 _HF_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 _HF_HALF = [0.5, 0.5, 0.5]
+HF_IMAGE_SIZE, HF_CHANNELS = 224, 3
+"""What transformers/models/vit/configuration_vit.py: ViTConfig assumes where an entry is left out."""
 _HF_FIXED: dict[str, tuple[Any, ...]] = {
     "do_resize": (True,),
     "do_rescale": (True,),
@@ -102,7 +104,7 @@ def huggingface(content: Mapping[str, Any], where: str) -> dict[str, Fact]:
     else:
         names = {"mean": "image_mean", "std": "image_std"}
         statistics = {field: _stated(content, names[field], _HF_HALF, where) for field in names}
-        statistics = {field: Fact(_one(fact.value), fact.source) for field, fact in statistics.items()}
+        statistics = {field: Fact(_one(fact), fact.source) for field, fact in statistics.items()}
     size, filter_ = _stated(content, "size", 224, where), _stated(content, "resample", 2, where)
     if type(filter_.value) is not int or filter_.value not in _HF_FILTERS:
         raise wrong(f"{dot(where)}resample", filter_.value, _listed(_HF_FILTERS))
@@ -113,6 +115,32 @@ def huggingface(content: Mapping[str, Any], where: str) -> dict[str, Fact]:
         "interpolation": Fact(_HF_FILTERS[filter_.value], f"{filter_.source} {filter_.value}"),
         **statistics,
     }
+
+
+def huggingface_model(content: Mapping[str, Any], where: str) -> dict[str, Fact]:
+    """From config.json of a ViT: size and channels of its pictures. Raises ConfigError for another model."""
+    require_vit(content, where)
+    entries = {"size": ("image_size", HF_IMAGE_SIZE), "channels": ("num_channels", HF_CHANNELS)}
+    return {
+        field: Fact(content[name], f"{dot(where)}{name}")
+        if content.get(name) is not None
+        else Fact(default, "transformers/models/vit/configuration_vit.py: ViTConfig, default")
+        for field, (name, default) in entries.items()
+    }
+
+
+def require_vit(content: Mapping[str, Any], where: str) -> None:
+    """Raise ConfigError unless config.json is that of a plain ViT of transformers."""
+    if content.get("model_type") != "vit":
+        kind = content.get("model_type")
+        raise ConfigError(
+            f"{dot(where)}model_type",
+            found="nothing" if kind is None else repr(kind),
+            expected='"vit"',
+            remedy='Add "model_type": "vit" if the model is one.'
+            if kind is None
+            else "This is not supported in this version.",
+        )
 
 
 def dot(where: str) -> str:
@@ -143,8 +171,11 @@ def _stated(content: Mapping[str, Any], name: str, default: Any, where: str) -> 
     return Fact(default, f"{_HF}, default") if value is None else Fact(value, f"{dot(where)}{name}")
 
 
-def _one(value: Any) -> Any:
-    """Equal statistics for every channel as one number, which does for one channel as for three."""
+def _one(fact: Fact) -> Any:
+    """Equal statistics of three channels as one number, which does for one channel as for three."""
+    value = fact.value
+    if isinstance(value, list) and len(value) not in (1, 3):
+        raise wrong(fact.source, value, "one number per channel: 1 or 3")
     same = isinstance(value, list) and len(value) > 1 and all(part == value[0] for part in value)
     return value[0] if same else value
 

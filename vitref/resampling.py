@@ -9,7 +9,6 @@ with a = -0.5, weights outside dropped and the rest normalised); Pillow and jax.
 a = -0.5; scipy.ndimage.zoom(order=1), which Google's code calls, maps the corners onto each other.
 """
 
-import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
@@ -51,28 +50,43 @@ def matrix(old: int, new: int, recipe: str) -> npt.NDArray[np.float64]:
     [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
     """
     kind = RECIPES[recipe]
-    scale = old / new
-    index = np.arange(new, dtype=np.float64)
-    places = (index + 0.5) * scale - 0.5
-    if kind.corners:
-        places = index * ((old - 1) / (new - 1) if new > 1 else 0.0)
     if kind.antialias:
-        weights = _antialiased(places, old, max(scale, 1.0), kind)
+        weights = _antialiased(_places(old, new, kind), old, max(old / new, 1.0), kind)
     else:
-        weights = _clamped(places, old, kind)
+        weights = np.zeros((new, old))
+        index, parts = neighbours(old, new, recipe)
+        np.add.at(weights, (np.arange(new)[:, None], index), parts)
     weights.flags.writeable = False
     return weights
 
 
-def _clamped(places: npt.NDArray[np.float64], old: int, kind: Recipe) -> npt.NDArray[np.float64]:
-    """Weights that fall outside are added to the nearest old position."""
-    weights = np.zeros((len(places), old))
-    reach = _reach(kind)
-    for i, place in enumerate(places):
-        first = math.floor(place) - reach + 1
-        for j in range(first, first + 2 * reach):
-            weights[i, min(max(j, 0), old - 1)] += _kernel(kind)(place - j)
-    return weights
+def neighbours(
+    old: int, new: int, recipe: str, kept: slice = slice(None)
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """The old positions that the `kept` new positions are made of, and their weights, each (kept, 2) for a
+    linear and (kept, 4) for a cubic kernel, float64; for recipes that do not antialias.
+
+    Weights that fall outside belong to the nearest old position, which then is named twice.
+
+    >>> index, weights = neighbours(2, 4, "bilinear")
+    >>> index.tolist(), weights.tolist()
+    ([[0, 0], [0, 1], [0, 1], [1, 1]], [[0.25, 0.75], [0.75, 0.25], [0.25, 0.75], [0.75, 0.25]])
+    """
+    kind = RECIPES[recipe]
+    reach, kernel = _reach(kind), _kernel(kind)
+    places = _places(old, new, kind)[kept]
+    first = np.floor(places).astype(np.int64) - reach + 1
+    index = first[:, None] + np.arange(2 * reach)
+    weights = [[kernel(place - j) for j in row] for place, row in zip(places, index, strict=True)]
+    return np.clip(index, 0, old - 1), np.array(weights).reshape(index.shape)
+
+
+def _places(old: int, new: int, kind: Recipe) -> npt.NDArray[np.float64]:
+    """Where the new positions lie on the old axis."""
+    index = np.arange(new, dtype=np.float64)
+    if kind.corners:
+        return index * ((old - 1) / (new - 1) if new > 1 else 0.0)
+    return (index + 0.5) * (old / new) - 0.5
 
 
 def _antialiased(

@@ -12,6 +12,9 @@ from vitref.json_files import read_object
 from vitref.processors import CONFIG_FILE, PROCESSOR_FILE
 from vitref.weights.formats import ConfigFile, Format
 
+_PLAIN = ("vit_", "deit", "flexivit")
+"""How timm's names of plain Vision Transformers begin."""
+
 
 class Beside(NamedTuple):
     """The library's config file beside the tensors, if it is one of this format, and remarks about it."""
@@ -42,6 +45,8 @@ def read(file: str, layout: Format, sizes: Mapping[str, Fact]) -> Beside:
             found = found._replace(pixels=layout.read_pixels(processor, PROCESSOR_FILE))
     if found.architecture and conventions.architecture(found.architecture) is None:
         remark = f"The architecture {found.architecture!r} in {CONFIG_FILE} is not one that is known here."
+        if not found.architecture.startswith(_PLAIN):
+            remark += " It is not called like a plain Vision Transformer; compare the numerics with its code."
         return Beside(found, [remark])
     return Beside(found, [])
 

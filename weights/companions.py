@@ -6,6 +6,7 @@ files cannot say, or the library would do otherwise.
 Source: transformers/models/vit/configuration_vit.py and image_processing_vit.py.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from vitref.config import Config
@@ -25,8 +26,11 @@ class Companions(NamedTuple):
     remarks: list[str]
 
 
-def huggingface(config: Config, recipe: Preprocessing | None) -> Companions:
-    """config.json, and preprocessor_config.json where ViTImageProcessor can do what `recipe` says."""
+def huggingface(config: Config, recipe: Preprocessing | None, names: Sequence[str] = ()) -> Companions:
+    """config.json, and preprocessor_config.json where ViTImageProcessor can do what `recipe` says.
+
+    names  of the classes, or () where they are not known
+    """
     remarks = []
     if config.grid != config.position_grid:
         remarks.append(
@@ -35,8 +39,8 @@ def huggingface(config: Config, recipe: Preprocessing | None) -> Companions:
         )
         if config.position_resize != _RESIZE:
             remarks.append(f"It then resizes by {_RESIZE!r}, not by {config.position_resize!r}.")
-    files = {CONFIG_FILE: _config(config)}
-    reason = "the preprocessing is not known" if recipe is None else _impossible(recipe)
+    files = {CONFIG_FILE: _config(config, names)}
+    reason = "the preprocessing is not known" if recipe is None else impossible(recipe)
     if recipe is not None and not reason:
         files[PROCESSOR_FILE] = _processor(recipe)
     else:
@@ -44,7 +48,7 @@ def huggingface(config: Config, recipe: Preprocessing | None) -> Companions:
     return Companions(files, remarks)
 
 
-def _config(config: Config) -> dict[str, Any]:
+def _config(config: Config, labels: Sequence[str]) -> dict[str, Any]:
     grid, patch = config.position_grid, config.patch_size
     size = config.image_size if config.grid == grid else (grid[0] * patch[0], grid[1] * patch[1])
     content: dict[str, Any] = {
@@ -64,14 +68,14 @@ def _config(config: Config) -> dict[str, Any]:
         "attention_probs_dropout_prob": 0.0,
     }
     if config.classes:
-        names = {str(k): f"LABEL_{k}" for k in range(config.classes)}
+        names = {str(k): labels[k] if labels else f"LABEL_{k}" for k in range(config.classes)}
         content |= {"id2label": names, "label2id": {name: int(k) for k, name in names.items()}}
     if config.pre_logits:
         content |= {"pooler_output_size": config.pre_logits, "pooler_act": "tanh"}
     return content
 
 
-def _impossible(recipe: Preprocessing) -> str:
+def impossible(recipe: Preprocessing) -> str:
     """Why ViTImageProcessor cannot do it; empty when it can."""
     if recipe.resize != "squash" or recipe.resize_to != recipe.size:
         return "ViTImageProcessor does not crop"

@@ -1,6 +1,7 @@
 """Weights: the parameters of one model, with its Config and where all of it came from."""
 
 import dataclasses
+import json
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,7 +16,7 @@ from vitref.errors import BackendError, CheckpointError, ConfigError
 from vitref.preprocessing import Preprocessing
 from vitref.weights import check, formats, record, resizing
 from vitref.weights.files import StrPath, path_text, save_tensors
-from vitref.weights.npz import save_arrays
+from vitref.weights.npz import MAX_COMMENT, save_arrays
 from vitref.weights.source import Source
 
 __all__ = ["Source", "Weights", "known_dtype"]
@@ -130,14 +131,15 @@ class Weights(Mapping[str, npt.NDArray[Any]]):
         image_size  (H, W) in pixels, or one number for both
 
         The table is resized in float64 by the recipe `config.position_resize`, then rounded to its
-        dtype. Preprocessing is kept only for the same size. Raises ConfigError when the recipe is not known.
+        dtype. Preprocessing is that of `load(..., image_size=...)`: by the same crop_pct, or None
+        where that is not known. Raises ConfigError when the recipe is not known.
         """
         config = dataclasses.replace(self.config, image_size=image_size)  # type: ignore[arg-type]
         config = dataclasses.replace(config, position_grid=config.grid)
-        source = resizing.source(self.source, self.config, config)
-        same = config.image_size == self.config.image_size
+        recipe = resizing.recipe(self.preprocessing, self.source, config.image_size)
+        source = resizing.source(self.source, self.config, config, recipe)
         table = {"pos_embed": resizing.table(self["pos_embed"], self.config, config)}
-        return _rebuild({**self, **table}, config, self.preprocessing if same else None, source)
+        return _rebuild({**self, **table}, config, recipe, source)
 
     def export(self, tensors: Mapping[str, Any] | None = None, format: str | None = None) -> dict[str, Any]:
         """These weights, or any arrays with their canonical names and shapes, as another library names them.
@@ -162,14 +164,18 @@ class Weights(Mapping[str, npt.NDArray[Any]]):
 
     def save(self, path: StrPath, format: str | None = None) -> None:
         """Write a file from which `load(path)` restores these weights exactly, by itself: a NumPy archive
-        when its name ends in .npz, else safetensors.
+        when its name ends in .npz, else safetensors. An archive has no room for the names of very many
+        classes, which are then left out.
 
         Raises CheckpointError when the file cannot be written; an older file then stays as it was.
         """
-        layout, provenance = self._layout(format), self.source.provenance
-        own = {record.METADATA: record.write(layout.name, self.config, self.preprocessing, provenance)}
-        write = save_arrays if path_text(path).lower().endswith(".npz") else save_tensors
-        write(path, self.export(format=format), {**self.source.metadata, **own})
+        layout = self._layout(format)
+        archive, source = path_text(path).lower().endswith(".npz"), self.source
+        if archive and len(json.dumps(json.dumps(source.classes))) > MAX_COMMENT * 3 // 4:
+            source = dataclasses.replace(source, classes=())
+        own = {record.METADATA: record.write(layout.name, self.config, self.preprocessing, source)}
+        write = save_arrays if archive else save_tensors
+        write(path, self.export(format=format), {**source.metadata, **own})
 
     def _layout(self, format: str | None) -> formats.Format:
         own = "vitref" if self.source.format == "init" else self.source.format

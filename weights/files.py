@@ -38,6 +38,20 @@ def load_tensors(path: StrPath) -> tuple[dict[str, npt.NDArray[Any]], dict[str, 
     return {entry.name: _array(bytes(stored.pop(entry.name)), entry, name) for entry in entries}, metadata
 
 
+def read_metadata(path: StrPath) -> dict[str, str]:
+    """The metadata of a safetensors file, without its tensors. Raises CheckpointError as above."""
+    name = path_text(path)
+    try:
+        refusals.check_kind(name, os.stat(name).st_mode)
+        with open(name, "rb") as file:
+            head = file.read(512)
+            refusals.check(name, head)
+            file.seek(0)
+            return header.metadata(file.read(header.PREFIX + header.MAX_HEADER), name)
+    except OSError as error:
+        raise refusals.unreadable(name, error) from error
+
+
 def save_tensors(path: StrPath, tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
     """Write a safetensors file, whole or not at all; equal input gives equal bytes.
 

@@ -63,6 +63,12 @@ def parse(content: bytes, where: str) -> tuple[list[Entry], dict[str, str], int]
     return entries, metadata, start
 
 
+def metadata(content: bytes, where: str) -> dict[str, str]:
+    """The metadata alone, from the beginning of a file. Raises CheckpointError as `parse` does."""
+    start = _data_start(content, where)
+    return _metadata(_json_object(content[PREFIX:start], where).get("__metadata__", {}), where)
+
+
 def wrong(where: str, found: str, expected: str) -> CheckpointError:
     """The error of a damaged file."""
     return CheckpointError(

@@ -11,8 +11,8 @@ from vitref.config import Config
 from vitref.conventions import Fact
 from vitref.errors import ConfigError
 from vitref.preprocessing import Preprocessing
-from vitref.processors import PROCESSOR_FILE
-from vitref.weights import beside, check, finding, formats, positions, record, resolve, shapes
+from vitref.processors import CONFIG_FILE, PROCESSOR_FILE
+from vitref.weights import beside, check, classes, finding, formats, positions, record, resolve, shapes
 from vitref.weights.beside import Beside
 from vitref.weights.container import Source, Weights
 from vitref.weights.files import StrPath
@@ -51,7 +51,7 @@ def load(
     own = record.read(metadata, file)
     layout = _layout(format, own, tensors, file)
     canonical = layout.to_canonical(tensors)
-    sizes = shapes.read(canonical, file)
+    sizes = shapes.read(canonical, tensors, layout, file)
     files = Beside(None, []) if own else beside.read(file, layout, sizes.fields)
     stated = [_recorded(own, file, arguments), *_from_files(files, arguments, architecture)]
     said = [against(arguments, stated), *stated, Said(layout.facts(tensors), {})]
@@ -60,12 +60,15 @@ def load(
         tensors, remarks = layout.modernise(dict(tensors), ChainMap(*[dict(source.model) for source in said]))
         if remarks:
             canonical = layout.to_canonical(tensors)
-            sizes = shapes.read(canonical, file)
+            sizes = shapes.read(canonical, tensors, layout, file)
         file_size = files.file.fields.get("image_size") if files.file else None
         found, position = positions.tokens(sizes, [source.model for source in said], file_size)
         check.require(tensors, shapes.expected(found, layout.facts(tensors) | position, layout), file)
 
-        said += [Said(position, {}), *_conventional(convention, files, layout, found)]
+        said += [
+            Said(position, {}),
+            *_conventional(convention, files, None if own else layout.convention, found),
+        ]
         facts = resolve.model([source.model for source in said], found, file_size, file, files.remarks)
         made = Config(**{name: fact.value for name, fact in facts.items()})
         provenance = {name: fact.source for name, fact in facts.items()} | remarks
@@ -74,9 +77,19 @@ def load(
             preprocessing, sources = resolve.pixels(recipes, made, facts["channels"])
             _require_one_size(file, made, preprocessing, sources)
         else:
+            _require_fitting(preprocessing, made)
             sources = dict.fromkeys(RECIPE, "argument preprocessing")
-    foreign = {name: text for name, text in metadata.items() if name != record.METADATA}
-    source = Source(file, layout.name, _in_order({**sources, **provenance}), foreign, style=layout.style)
+    stated_names = files.file.classes if files.file else record.class_names(own, file)
+    names, about_names = classes.names(stated_names, made.classes)
+    source = Source(
+        file,
+        layout.name,
+        _in_order({**sources, **provenance, **about_names, **_about(files)}),
+        {name: text for name, text in metadata.items() if name != record.METADATA},
+        style=layout.style,
+        classes=names,
+        crop_pct=next((s.pixels["crop_pct"].value for s in said if "crop_pct" in s.pixels), None),
+    )
     return Weights(canonical, made, preprocessing=preprocessing, source=source)
 
 
@@ -153,16 +166,32 @@ def _require_one_size(
         )
 
 
+def _require_fitting(recipe: Preprocessing, made: Config) -> None:
+    """A recipe that is given must be for pictures that the model takes."""
+    if (recipe.size, recipe.channels) != (made.image_size, made.channels):
+        raise ConfigError(
+            "preprocessing",
+            found=f"pictures of {recipe.size} with {recipe.channels} channels",
+            expected=f"{made.image_size} with {made.channels}, as the model takes them",
+            remedy="Give a preprocessing= for this model, or image_size= for these pictures.",
+        )
+
+
+def _about(files: Beside) -> dict[str, str]:
+    """What a user should know of the config file."""
+    return {CONFIG_FILE: " ".join(files.remarks)} if files.remarks else {}
+
+
 def _published(architecture: Fact, prefix: str) -> Said:
     source = prefix + architecture.source
     return Said({name: Fact(value, source) for name, value in architecture.value.items()}, {})
 
 
-def _conventional(
-    asked: str | None, files: Beside, layout: formats.Format, found: shapes.Shapes
-) -> list[Said]:
-    """The convention asked for, else the one that a file or the format implies; after what tensors imply."""
-    named = asked if asked is not None else files.file.convention if files.file else layout.convention
+def _conventional(asked: str | None, files: Beside, implied: str | None, found: shapes.Shapes) -> list[Said]:
+    """The convention asked for, else the one that a file or the format implies; after what tensors imply.
+
+    Our own record is complete, and implies none."""
+    named = asked if asked is not None else files.file.convention if files.file else implied
     said = []
     if not found.fields["class_token"].value:
         said.append(Said({"pool": Fact("mean", "there is no class token")}, {}))

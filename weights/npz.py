@@ -55,6 +55,15 @@ def load_arrays(path: StrPath) -> tuple[dict[str, npt.NDArray[Any]], dict[str, s
             return arrays, _metadata(archive.comment)
 
 
+def read_metadata(path: StrPath) -> dict[str, str]:
+    """Our own metadata in an archive's comment, without its arrays. Raises CheckpointError as above."""
+    where = path_text(path)
+    with _opened(where) as file, npy.guarded(where):
+        _check_ends(file, where)
+        with zipfile.ZipFile(file) as archive:
+            return _metadata(archive.comment)
+
+
 def save_arrays(path: StrPath, tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
     """Write an archive, stored as it is, whole or not at all; equal input gives equal bytes.
 

@@ -54,16 +54,26 @@ def with_grid(facts: dict[str, Fact], shapes: Shapes, file_size: Fact | None) ->
 
 
 def _resized(facts: Mapping[str, Fact]) -> dict[str, Fact]:
-    """image_size, with a remark in its source where the position table is for another grid."""
+    """image_size, with a remark in its source where the position table is for another grid, or pixels at
+    the bottom or right are not read."""
     if "image_size" not in facts or "position_grid" not in facts:
         return {}
-    size, grid = facts["image_size"], facts["position_grid"].value
-    if tuple(n // edge for n, edge in zip(size.value, facts["patch_size"].value, strict=True)) == grid:
-        return {}
-    remark = f"the position table is for {grid[0]} x {grid[1]} patches, and is resized"
-    if size.source.endswith(remark):  # a record kept it
-        return {}
-    return {"image_size": Fact(size.value, f"{size.source}; {remark}")}
+    size, patch, grid = facts["image_size"], facts["patch_size"].value, facts["position_grid"].value
+    remarks = [_unread(*sides) for sides in zip(("height", "width"), size.value, patch, strict=True)]
+    if (size.value[0] // patch[0], size.value[1] // patch[1]) != grid:
+        remarks.append(f"the position table is for {grid[0]} x {grid[1]} patches, and is resized")
+    new = [remark for remark in remarks if remark and remark not in size.source]  # a record keeps them
+    return {"image_size": Fact(size.value, "; ".join([size.source, *new]))}
+
+
+def _unread(side: str, length: int, edge: int) -> str:
+    """What remains of a side that is no multiple of the patch; empty where nothing does."""
+    count, rest = divmod(length, edge)
+    if not rest:
+        return ""
+    pixels = "pixel that is" if rest == 1 else "pixels that are"
+    patches = "patch" if count == 1 else "patches"
+    return f"{side} {length} = {count} {patches} of {edge} and {rest} {pixels} not read"
 
 
 def count(facts: Mapping[str, Fact], shapes: Shapes) -> int:

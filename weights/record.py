@@ -8,8 +8,11 @@ from typing import Any
 from vitref import config, preprocessing
 from vitref.config import Config
 from vitref.conventions import Fact
-from vitref.errors import CheckpointError
+from vitref.errors import CheckpointError, ConfigError
 from vitref.preprocessing import Preprocessing
+from vitref.weights import finding, npz
+from vitref.weights.files import read_metadata
+from vitref.weights.source import Source
 
 METADATA = "vitref"
 """Its key in the file's metadata."""
@@ -25,17 +28,22 @@ _TRACE = "vitref trace"
 _FROM, _THERE = "metadata of ", "; there: "
 
 
-def write(layout: str, model: Config, recipe: Preprocessing | None, provenance: Mapping[str, str]) -> str:
+def write(layout: str, model: Config, recipe: Preprocessing | None, source: Source) -> str:
     """The record as JSON. What a file said of an older file's provenance is kept once, not nested; remarks
     that are about no field are about that file, and are left there."""
-    stated = {name: source for name, source in provenance.items() if name in _FIELDS}
+    stated = {name: origin for name, origin in source.provenance.items() if name in _FIELDS}
     content = {
         "version": VERSION,
         "format": layout,
         "config": model.to_dict(),
         "preprocessing": recipe.to_dict() if recipe else None,
-        "provenance": {name: _origin(source) for name, source in stated.items() if _origin(source)},
+        "provenance": {name: _origin(origin) for name, origin in stated.items() if _origin(origin)},
     }
+    if source.classes:
+        content["classes"] = list(source.classes)
+    crop = preprocessing.crop_pct(recipe, source.crop_pct) if recipe else None
+    if crop is not None:
+        content["crop_pct"] = crop
     return json.dumps(content, sort_keys=True)
 
 
@@ -106,7 +114,20 @@ def _is_readable(content: Mapping[str, Any]) -> bool:
         and set(model) <= config.FIELDS
         and set(recipe) <= preprocessing.FIELDS
         and all(isinstance(origin, str) for origin in origins.values())
+        and _are_names(content.get("classes", []))
+        and type(content.get("crop_pct", 1.0)) in (int, float)
+        and 0 < content.get("crop_pct", 1.0) <= 1
     )
+
+
+def _are_names(names: Any) -> bool:
+    return isinstance(names, list) and all(isinstance(name, str) for name in names)
+
+
+def class_names(content: Mapping[str, Any], file: str) -> Fact | None:
+    """The names of the classes, from what `read` gave for `file`."""
+    names = content.get("classes")
+    return Fact(names, f"{_FROM}{os.path.basename(file)}") if names else None
 
 
 def facts(content: Mapping[str, Any], file: str) -> dict[str, Fact]:
@@ -114,7 +135,55 @@ def facts(content: Mapping[str, Any], file: str) -> dict[str, Fact]:
     if not content:
         return {}
     source, origins = f"{_FROM}{os.path.basename(file)}", content["provenance"]
-    return {
+    recipe = content["preprocessing"] or {}
+    found = {
         name: Fact(value, f"{source}{_THERE}{origins[name]}" if name in origins else source)
-        for name, value in {**(content["preprocessing"] or {}), **content["config"]}.items()
+        for name, value in {**recipe, **content["config"]}.items()
     }
+    whole = recipe and recipe.get("size") == recipe.get("resize_to")
+    crop = content.get("crop_pct", 1.0 if whole else None)
+    return found if crop is None else {**found, "crop_pct": Fact(crop, source)}
+
+
+def recipe(path: str) -> Preprocessing | None:
+    """The preprocessing recorded in a file of weights, or in those of a folder; None where none is.
+
+    Reads no tensor. Raises CheckpointError for a damaged file or record, and ConfigError for a record
+    whose values are wrong.
+    """
+    file = _weights_file(path)
+    if file is None:
+        return None
+    metadata = npz.read_metadata(file) if file.lower().endswith(".npz") else read_metadata(file)
+    content = read(metadata, file)
+    if not content:
+        return None
+    if content["preprocessing"] is None:
+        raise ConfigError(
+            f"{file}: metadata {METADATA}",
+            found="weights whose preprocessing is not known",
+            expected="a recorded one",
+            remedy="Give a config file itself, or Preprocessing.convention(name, size=).",
+        )
+    try:
+        return Preprocessing(**content["preprocessing"])
+    except (ConfigError, TypeError) as error:
+        raise CheckpointError(
+            f"{file}: metadata {METADATA}",
+            found=f"a preprocessing that is wrong ({error})",
+            expected="what Weights.save of this version writes",
+            remedy="Save the weights again from their source.",
+        ) from None
+
+
+def _weights_file(path: str) -> str | None:
+    """The file that `path` is or holds, if it is of a kind that can have a record."""
+    if os.path.isdir(path):
+        try:
+            path = finding.find(path)
+        except CheckpointError:
+            return None
+    return path if path.lower().endswith((".safetensors", ".npz")) else None
+
+
+preprocessing.RECORDS.append(recipe)

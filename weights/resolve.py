@@ -13,6 +13,7 @@ from vitref.config import Config
 from vitref.conventions import Fact
 from vitref.errors import ConfigError
 from vitref.preprocessing import Preprocessing
+from vitref.processors import CONFIG_FILE
 from vitref.weights import positions
 from vitref.weights.positions import Said
 from vitref.weights.shapes import Shapes
@@ -95,27 +96,65 @@ def _with_heads(facts: dict[str, Fact], shapes: Shapes) -> dict[str, Fact]:
 
 
 def _agree(facts: Mapping[str, Fact], shapes: Shapes, where: str) -> None:
-    lines = [
-        f"{_shown(name, facts)}, but {fact.value!r} by the tensors ({fact.source})"
+    wrong = {
+        name: fact
         for name, fact in shapes.fields.items()
         if type(facts[name].value) is not type(fact.value) or facts[name].value != fact.value
+    }
+    lines = [
+        f"{_shown(name, facts)}, but {fact.value!r} by the tensors ({fact.source})"
+        for name, fact in wrong.items()
     ]
-    lines += _heads_disagree(facts, shapes.inner)
+    right = {name: f"{fact.value!r}" for name, fact in wrong.items()}
+    if heads := _heads_disagree(facts, shapes.inner):
+        lines += heads
+        right |= {name: "" for name in ("heads", "head_dim") if name in facts}
     grid = facts.get("position_grid")
     if grid and "class_position" not in facts:
         lines.append(
             f"{_shown('position_grid', facts)}, but {shapes.rows.value} rows in {shapes.rows.source}"
         )
+        right |= _right_grid(facts, 0)
     elif grid and math.prod(grid.value) != positions.count(facts, shapes):
         rows = f"{positions.count(facts, shapes)} positions by the tensors ({shapes.rows.source})"
         lines.append(f"{_shown('position_grid', facts)}, but {rows}")
+        right |= _right_grid(facts, positions.square(positions.count(facts, shapes)))
     if lines:
         raise ConfigError(
             where,
             found="contradictions\n  " + "\n  ".join(lines),
             expected="facts that agree with the tensors",
-            remedy="Leave out or correct the argument, or give the right value where a file is wrong.",
+            remedy=_remedy(right, facts),
         )
+
+
+def _right_grid(facts: Mapping[str, Fact], side: int) -> dict[str, str]:
+    """The grid that the tensors allow, if it is square; and the image size, where the same file says both."""
+    found = {"position_grid": f"{(side, side)}" if side else ""}
+    size = facts.get("image_size")
+    if size and not _is_argument(size) and not _is_argument(facts["position_grid"]):
+        height, width = facts["patch_size"].value
+        found["image_size"] = f"{(side * height, side * width)}" if side else ""
+    return found
+
+
+def _remedy(right: Mapping[str, str], facts: Mapping[str, Fact]) -> str:
+    """right: wrong field -> the right value, or "" where that is not known."""
+    arguments = [name for name in right if name in facts and _is_argument(facts[name])]
+    stated = {name: value for name, value in right.items() if name not in arguments}
+    named = [name for name in stated if name in facts and facts[name].source.startswith(CONFIG_FILE)]
+    sentences = []
+    if arguments:
+        sentences.append(f"Leave out or correct {' and '.join(f'{name}=' for name in arguments)}.")
+    if stated:
+        given = " and ".join(f"{name}={value}" for name, value in stated.items())
+        together = " together" if len(stated) > 1 else ""
+        sentences.append(f"Correct {CONFIG_FILE if named else 'the file'}, or give {given}{together}.")
+    return " ".join(sentences)
+
+
+def _is_argument(fact: Fact) -> bool:
+    return fact.source.startswith("argument ")
 
 
 def _heads_disagree(facts: Mapping[str, Fact], inner: Fact) -> list[str]:
@@ -142,6 +181,8 @@ def _nothing_open(facts: Mapping[str, Fact], shapes: Shapes, where: str, notes: 
     lines = [f"{name}{_proposal(name, facts, shapes, known)}" for name in names]
     supplied = {name for convention in known for name in conventions.model_facts(convention)}
     ways = [f"{name}=" for name in names if name not in supplied]
+    if "heads" in names:
+        ways[ways.index("heads=")] = "heads= (or architecture=, its published name)"
     if supplied & set(names):
         ways.append(
             f"convention= ({', '.join(known)}) if the model, and its preprocessing, are that library's"

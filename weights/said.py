@@ -32,7 +32,7 @@ def split(facts: Mapping[str, Fact]) -> Said:
     """Facts by the field that they are about, one of Config or of Preprocessing."""
     return Said(
         {name: fact for name, fact in facts.items() if name in config.FIELDS},
-        {name: fact for name, fact in facts.items() if name in RECIPE},
+        {name: fact for name, fact in facts.items() if name in RECIPE or name == "crop_pct"},
     )
 
 

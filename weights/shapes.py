@@ -22,6 +22,14 @@ _STAND_IN = 16381
 """Stands for an unknown size while a format names and splits; its fourth power is below 2**63."""
 
 
+class _Tensor(NamedTuple):
+    """A shape in the canonical layout; the tensor's name in the file, the first of several, and its shape."""
+
+    shape: tuple[int, ...]
+    name: str
+    stored: tuple[int, ...]
+
+
 class Shapes(NamedTuple):
     """Facts that the tensors determine, keyed by Config field, and two sizes that are not fields.
 
@@ -34,33 +42,37 @@ class Shapes(NamedTuple):
     rows: Fact
 
 
-def read(tensors: Mapping[str, Any], where: str) -> Shapes:
+def read(tensors: Mapping[str, Any], stored: Mapping[str, Any], layout: Format, where: str) -> Shapes:
     """The sizes by canonical name; where tensors disagree, the one that most have.
+
+    tensors  under their canonical names
+    stored   the same as the file has them, in the names of `layout`, which the sources of the facts tell
 
     A size whose tensors are missing is UNKNOWN; a block that is missing is still counted. Raises
     CheckpointError when more than FEW of them are.
     """
-    depth = _depth(tensors, where)
+    found = {name: _Tensor(array.shape, *_told(name, stored, layout)) for name, array in tensors.items()}
+    depth = _depth(found, where)
     blocks = [f"blocks.{i}." for i in range(depth.value)]
     patch = "patch_embed.proj.weight"
-    rows, columns = _size(tensors, [(patch, 4, 2)]), _size(tensors, [(patch, 4, 3)])
+    rows, columns = _size(found, [(patch, 4, 2)]), _size(found, [(patch, 4, 3)])
     width = [("cls_token", 3, 2), ("pos_embed", 3, 2), ("norm.weight", 1, 0), ("fc_norm.weight", 1, 0)]
     fields = {
         "patch_size": Fact((rows.value, columns.value), rows.source),
-        "channels": _size(tensors, [(patch, 4, 1)]),
-        "width": _size(tensors, width + [(f"{b}norm1.weight", 1, 0) for b in blocks]),
+        "channels": _size(found, [(patch, 4, 1)]),
+        "width": _size(found, width + [(f"{b}norm1.weight", 1, 0) for b in blocks]),
         "depth": depth,
-        "mlp_width": _size(tensors, [(f"{b}mlp.fc1.weight", 2, 0) for b in blocks]),
-        "classes": _optional(tensors, "head", "head."),
-        "qkv_bias": _present(tensors, "attn.qkv.bias"),
-        "class_token": _present(tensors, "cls_token"),
-        "final_norm": _final_norm(tensors),
-        "layer_scale": _present(tensors, ".gamma"),
-        "pre_logits": _optional(tensors, "pre_logits.fc", "pre_logits."),
+        "mlp_width": _size(found, [(f"{b}mlp.fc1.weight", 2, 0) for b in blocks]),
+        "classes": _optional(found, "head", "head."),
+        "qkv_bias": _present(found, "attn.qkv.bias"),
+        "class_token": _present(found, "cls_token"),
+        "final_norm": _final_norm(found),
+        "layer_scale": _present(found, ".gamma"),
+        "pre_logits": _optional(found, "pre_logits.fc", "pre_logits."),
     }
-    qkv = _size(tensors, [(f"{b}attn.qkv.weight", 2, 0) for b in blocks])
+    qkv = _size(found, [(f"{b}attn.qkv.weight", 2, 0) for b in blocks])
     third = qkv.value // 3 if qkv.value > 0 else UNKNOWN
-    return Shapes(fields, Fact(third, qkv.source), _size(tensors, [("pos_embed", 3, 1)]))
+    return Shapes(fields, Fact(third, qkv.source), _size(found, [("pos_embed", 3, 1)]))
 
 
 def expected(shapes: Shapes, facts: Mapping[str, Fact], layout: Format) -> dict[str, tuple[int, ...]]:
@@ -88,6 +100,11 @@ def _attention(inner: int, facts: Mapping[str, Fact]) -> dict[str, int]:
     return {"heads": heads, "head_dim": inner // heads}
 
 
+def _told(canonical: str, stored: Mapping[str, Any], layout: Format) -> tuple[str, tuple[int, ...]]:
+    name = layout.names(canonical)[0]
+    return name, stored[name].shape
+
+
 def _stand_in(value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(_stand_in(part) for part in value)
@@ -111,27 +128,28 @@ def _depth(tensors: Mapping[str, Any], where: str) -> Fact:
     return Fact(max(depth, 1), f"names blocks.{found[0]} to blocks.{found[-1]}" if found else "no block")
 
 
-def _present(tensors: Mapping[str, Any], ending: str) -> Fact:
+def _present(tensors: Mapping[str, _Tensor], ending: str) -> Fact:
     name = next((name for name in tensors if name.endswith(ending)), None)
-    return Fact(name is not None, f"{name} is present" if name else f"no {ending.lstrip('.')} is present")
+    present = f"{tensors[name].name} is present" if name else f"no {ending.lstrip('.')} is present"
+    return Fact(name is not None, present)
 
 
-def _final_norm(tensors: Mapping[str, Any]) -> Fact:
+def _final_norm(tensors: Mapping[str, _Tensor]) -> Fact:
     """Which of the two most tensors belong to; `norm` where neither has more."""
     kinds = {"tokens": "norm.", "pooled": "fc_norm."}
     names = {kind: [name for name in tensors if name.startswith(kinds[kind])] for kind in kinds}
     kind = max(kinds, key=lambda kind: len(names[kind]))
-    return Fact(kind, f"{names[kind][0]} is present" if names[kind] else "no norm is present")
+    return Fact(kind, f"{tensors[names[kind][0]].name} is present" if names[kind] else "no norm is present")
 
 
-def _optional(tensors: Mapping[str, Any], layer: str, prefix: str) -> Fact:
+def _optional(tensors: Mapping[str, _Tensor], layer: str, prefix: str) -> Fact:
     """The outputs of a linear layer that a model may lack: 0 then."""
     if not any(name.startswith(prefix) for name in tensors):
         return Fact(0, f"no {prefix[:-1]} is present")
     return _size(tensors, [(f"{layer}.weight", 2, 0), (f"{layer}.bias", 1, 0)])
 
 
-def _size(tensors: Mapping[str, Any], places: list[tuple[str, int, int]]) -> Fact:
+def _size(tensors: Mapping[str, _Tensor], places: list[tuple[str, int, int]]) -> Fact:
     """The size that most of the places (name, rank, axis) show, and the first name that shows it."""
     shapes = [
         (name, tensors[name].shape, axis)
@@ -142,5 +160,5 @@ def _size(tensors: Mapping[str, Any], places: list[tuple[str, int, int]]) -> Fac
     if not votes:
         return Fact(UNKNOWN, "no tensor shows it")
     size = votes.most_common(1)[0][0]
-    name, shape, _ = next(seen for seen in shapes if seen[1][seen[2]] == size)
-    return Fact(size, f"shape of {name} {shape}")
+    found = tensors[next(name for name, shape, axis in shapes if shape[axis] == size)]
+    return Fact(size, f"shape of {found.name} {found.stored}")

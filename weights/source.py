@@ -23,6 +23,9 @@ class Source:
     provenance  field of Config or Preprocessing -> where its value came from; and remarks, by tensor or topic
     metadata    the file's own, without ours
     style       which of the format's namings the file uses
+    classes     a name for each class, or () where none is known
+    crop_pct    crop over resized edge by which the preprocessing was made, or None; it says what the
+                preprocessing is at another image size
     """
 
     path: str | None = None
@@ -33,6 +36,8 @@ class Source:
         default_factory=dict, repr=False, compare=False
     )
     style: str = ""
+    classes: tuple[str, ...] = ()
+    crop_pct: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("provenance", "metadata", "tensors"):
@@ -58,7 +63,7 @@ class Source:
 
     def __reduce__(self) -> tuple[Any, ...]:
         mappings = dict(self.provenance), dict(self.metadata), dict(self.tensors)
-        return Source, (self.path, self.format, *mappings, self.style)
+        return Source, (self.path, self.format, *mappings, self.style, self.classes, self.crop_pct)
 
 
 def _mark(count: int) -> str:

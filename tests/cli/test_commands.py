@@ -1,5 +1,6 @@
 """The command line as a user meets it: output, exit codes, and errors on standard error."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -86,6 +87,26 @@ def test_classify_json(
     assert first["top"][0]["logit"] == logits.max()
     everything = json.loads(output(capsys, *argv, "--top", 7))[0]["top"]
     assert abs(sum(row["probability"] for row in everything) - 1) < 1e-12
+
+
+def test_classify_names_the_classes_of_the_checkpoint(
+    checkpoint: Path, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = vitref.load(checkpoint)
+    source = dataclasses.replace(weights.source, classes=tuple(f"class\t{letter}" for letter in "abcdefg"))
+    named = vitref.Weights(dict(weights), weights.config, preprocessing=PIXELS, source=source)
+    named.save(checkpoint)
+    for row in json.loads(output(capsys, "classify", checkpoint, picture, "--json"))[0]["top"]:
+        assert row["name"] == f"class {'abcdefg'[row['class']]}"
+
+
+def test_an_architecture_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = vitref.Config.variant("ViT-Ti/16", convention="timm", classes=2)
+    save_file(dict(vitref.init(config, seed=0)), tmp_path / "bare.safetensors")
+    argv = ["info", tmp_path / "bare.safetensors", "--convention", "timm", "--architecture"]
+    facts = json.loads(output(capsys, *argv, "vit_tiny_patch16_224", "--json"))["config"]
+    assert facts["heads"]["value"] == 3
+    assert "architecture: found 'vit_tiny'" in refusal(capsys, *argv, "vit_tiny")
 
 
 def test_brackets_in_names_are_printed_as_they_are(

@@ -1,5 +1,6 @@
 """`vitref convert`: round trips through every library bit for bit, what it says, and what it refuses."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -189,6 +190,9 @@ def test_facts_are_given_as_for_other_commands(tmp_path: Path, capsys: pytest.Ca
         ("huggingface", {"layer_scale": True}),
         ("huggingface", {"class_token": False, "pool": "mean"}),
         ("huggingface", {"pre_logits": 5}),
+        ("huggingface", {"head_dim": 7}),
+        ("google", {"head_dim": 7}),
+        ("timm", {"head_dim": 7}),
     ],
 )
 def test_models_without_a_place_there_are_refused(
@@ -217,7 +221,7 @@ def test_wrong_names_for_what_is_written_are_refused(
         ("huggingface", "full", "not empty"),
         ("timm", "start.safetensors", "the file that is read"),
         ("onnx", "a.onnx", "one of timm, huggingface, google"),
-        ("huggingface", "none/folder", "folder cannot be made"),
+        ("huggingface", "none/folder", "a folder that cannot be made"),
         ("google", "none/a.npz", "none"),
     ):
         assert reason in refusal(capsys, start, tmp_path / name, "--to", to)
@@ -243,3 +247,47 @@ def test_a_file_that_reads_back_otherwise_is_an_error(
     words = ["convert", str(tmp_path / "v.safetensors"), str(tmp_path / "g.npz"), "--to", "google"]
     with pytest.raises(CheckpointError, match="something else than what was written"):
         convert.run(parser().parse_args(words))
+
+
+def test_names_of_classes_are_carried_along(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = made(config())
+    names = ("ant", "bee", "cat", "dog", "eel", "fox", "gnu")
+    source = dataclasses.replace(weights.source, classes=names)
+    Weights(dict(weights), weights.config, source=source).save(tmp_path / "v.safetensors")
+    run(capsys, tmp_path / "v.safetensors", tmp_path / "folder", "--to", "huggingface")
+    written = json.loads((tmp_path / "folder" / "config.json").read_text())
+    assert written["id2label"] == {str(k): name for k, name in enumerate(names)}
+    assert written["label2id"] == {name: k for k, name in enumerate(names)}
+    assert vitref.load(bare(tmp_path / "folder", tmp_path / "bare")).source.classes == names
+    run(capsys, tmp_path / "folder", tmp_path / "g.npz", "--to", "google")
+    assert vitref.load(tmp_path / "g.npz").source.classes == names
+
+
+def test_notes_have_values(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pixels = recipe(resize="shortest", resize_to=(9, 13), mean=0.5, std=0.5)
+    made(config(), pixels).save(tmp_path / "v.safetensors")
+    said = run(capsys, tmp_path / "v.safetensors", tmp_path / "folder", "--to", "huggingface")
+    assert "32 parameters as 40 tensors: query, key and value apart" in said
+    assert "resize is shortest here, squash there; resize_to is 9 x 13 here, 8 x 12 there" in said
+    assert "interpolation is bicubic here, bilinear there): no file of huggingface says so" in said
+    made(config(), recipe()).save(tmp_path / "w.safetensors")
+    said = run(capsys, tmp_path / "w.safetensors", tmp_path / "other", "--to", "huggingface")
+    assert "preprocessor_config.json says so." in said
+    said = run(capsys, tmp_path / "v.safetensors", tmp_path / "t.safetensors", "--to", "timm")
+    assert "timm, 32 tensors\n" in said
+
+
+def test_names_of_very_many_classes_have_no_room_in_an_archive(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = made(config())
+    source = dataclasses.replace(weights.source, classes=("é" * 5000,) * 7)
+    Weights(dict(weights), weights.config, source=source).save(tmp_path / "v.safetensors")
+    said = run(capsys, tmp_path / "v.safetensors", tmp_path / "g.npz", "--to", "google")
+    assert "names of the classes are left out" in said
+    assert vitref.load(tmp_path / "g.npz").source.classes == ()
+    said = run(capsys, tmp_path / "v.safetensors", tmp_path / "t.safetensors", "--to", "timm")
+    assert "left out" not in said
+    source = dataclasses.replace(weights.source, classes=("n" * 6000,) * 7)
+    Weights(dict(weights), weights.config, source=source).save(tmp_path / "v.npz")
+    assert vitref.load(tmp_path / "v.npz").source.classes == source.classes

@@ -48,3 +48,25 @@ def test_sigmoid_and_loss_keep_relative_accuracy(dtype: str) -> None:
         label = np.full((1, 1), value > 0, dtype)
         y, _ = sigmoid_cross_entropy.forward(value.reshape(1, 1), labels=label)
         assert abs(y - -log_expit(abs(float(value)))) <= tolerance(dtype)
+
+
+@pytest.mark.parametrize("logit", [-10.0, -17.0, -30.0])
+def test_small_losses_are_not_lost(logit: float) -> None:
+    """A thousand classes that are not there, each with a loss of about exp(logit), in float32."""
+    x = np.full((1, 1000), logit)
+    y, saved = sigmoid_cross_entropy.forward(x.astype("float32"), labels=np.zeros((1, 1000), "float32"))
+    assert y.dtype == np.float32
+    expected = -np.sum(log_expit(-x))
+    assert expected > 0
+    assert abs(y - expected) <= tolerance("float32", 1000) * expected
+    there, _ = sigmoid_cross_entropy.forward(-x.astype("float32"), labels=np.ones((1, 1000), "float32"))
+    assert there == y
+    assert np.max(np.abs(saved.sigmoid / expit(x) - 1)) <= tolerance("float32")
+
+
+def test_the_largest_logits_do_not_overflow() -> None:
+    x = np.array([[1.0, -1.0]], "float32") * np.finfo("float32").max
+    with np.errstate(all="raise", under="ignore"):
+        y, saved = sigmoid_cross_entropy.forward(x, labels=np.array([0]))
+    assert y == 0
+    assert saved.sigmoid.tolist() == [[1, 0]]

@@ -8,7 +8,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from vitref import images
 from vitref.errors import ConfigError, ImageError
@@ -147,6 +147,23 @@ def test_pixels_without_recipe_name_what_is_missing(photo: Image.Image) -> None:
         images.to_batch(photo, 3, None)
     with pytest.raises(ImageError, match="found an object of type"):
         images.to_batch(5, 3, None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("step", ["exif_transpose", "resize"])
+def test_a_picture_for_which_the_memory_does_not_suffice(
+    step: str, photo: Image.Image, recipe: Recipe, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """While it is decoded, and while it is resized."""
+
+    def full(*given: Any, **options: Any) -> None:
+        raise MemoryError
+
+    photo.save(tmp_path / "photo.png")
+    monkeypatch.setattr(Image.Image if step == "resize" else ImageOps, step, full)
+    for given, where in (([photo], "image[0]"), (tmp_path / "photo.png", str(tmp_path / "photo.png"))):
+        with pytest.raises(ImageError, match="memory does not suffice") as caught:
+            images.preprocess(given, recipe())
+        assert caught.value.where == where
 
 
 def test_recipe_for_other_channels_is_refused(photo: Image.Image, recipe: Recipe) -> None:

@@ -68,6 +68,18 @@ def test_other_types_are_refused(nothing: Any) -> None:
         listed(nothing)
 
 
+class Nowhere:
+    def __fspath__(self) -> str:
+        return ""
+
+
+@pytest.mark.parametrize("empty", ["", Nowhere()])
+def test_an_empty_path_is_not_the_present_folder(empty: Any) -> None:
+    for given, where in ((empty, "image"), (["", empty], r"image\[0\]")):
+        with pytest.raises(ImageError, match=f"^{where}: found an empty path"):
+            list(pictures(given, 3))
+
+
 def test_masked_array_is_refused_since_its_mask_would_be_lost() -> None:
     with pytest.raises(ImageError, match="MaskedArray"):
         listed(np.ma.masked_equal(np.zeros((4, 4, 3), np.uint8), 0))

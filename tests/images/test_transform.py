@@ -1,5 +1,6 @@
 """Geometry against cases worked out by hand and against bounds that hold for every size; the scale."""
 
+import tracemalloc
 from collections.abc import Callable
 from fractions import Fraction
 
@@ -191,6 +192,37 @@ def test_elongated_picture_is_refused_before_it_fills_the_memory(recipe: Recipe)
     narrow = Image.new("RGB", (1, 5000))
     with pytest.raises(ImageError, match=f"after the resize 1240000 by 248.*at most {LARGEST} pixels"):
         resize_and_crop(narrow, "strip.png", recipe())
+
+
+ENDLESS = 40_000_000
+"""Pixels in a line, within Pillow's own limit."""
+
+
+@pytest.mark.parametrize("size", [(ENDLESS, 1), (1, ENDLESS)], ids=["wide", "tall"])
+def test_tensorflows_bilinear_needs_as_much_memory_as_the_picture(
+    size: tuple[int, int], recipe: Recipe
+) -> None:
+    """NumPy's and Python's memory, of which Pillow takes four bytes for a pixel of the longest row; a matrix
+    of the long axis would have 9 * 10^9 numbers."""
+    picture = Image.new("L", size, 7)
+    given = {"channels": 1, "interpolation": "bilinear_tf", "resize": "squash", "resize_to": 224}
+    tracemalloc.start()
+    cut = resize_and_crop(picture, "image", recipe(**given))
+    used = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert cut.shape == (224, 224, 1)
+    assert np.abs(cut - 7).max() < 1e-12
+    assert used < 5 * ENDLESS
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos"])
+def test_pillow_is_not_asked_for_more_than_it_may_hold(interpolation: str, recipe: Recipe) -> None:
+    """It resizes the columns of all rows first: here to 224 columns of 400,000 rows."""
+    given = {"resize": "squash", "resize_to": 224, "interpolation": interpolation}
+    with pytest.raises(ImageError, match=f"between its axes {400_000 * 224} pixels.*at most {LARGEST}"):
+        resize_and_crop(Image.new("RGB", (1, 400_000)), "strip.png", recipe(**given))
+    wide = resize_and_crop(Image.new("RGB", (400_000, 1)), "strip.png", recipe(**given))
+    assert wide.shape == (224, 224, 3)
 
 
 def test_normalise_scales_then_moves_the_channels_first(recipe: Recipe) -> None:

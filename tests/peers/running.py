@@ -15,7 +15,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-MISSING = re.compile(r"^ModuleNotFoundError: (No module named '.*')$", re.MULTILINE)
+LIBRARIES = ("torch", "timm", "torchvision", "transformers", "jax", "flax", "vit_jax")
+"""What may be missing."""
+
+MISSING = re.compile(rf"ModuleNotFoundError: (No module named '(?:{'|'.join(LIBRARIES)})')")
 
 
 def run(script: str, folder: Path, cases: Iterable[str] = ()) -> Path:
@@ -34,7 +37,13 @@ def run(script: str, folder: Path, cases: Iterable[str] = ()) -> Path:
         encoding="utf-8",
         check=False,
     )
-    if done.returncode and (missing := MISSING.findall(done.stderr)):
-        pytest.skip(f"{missing[-1]} (see tests/fixtures/README.md)")
+    if done.returncode and (missing := missing_library(done.stderr)):
+        pytest.skip(f"{missing} (see tests/fixtures/README.md)")
     assert done.returncode == 0, done.stderr
     return folder
+
+
+def missing_library(stderr: str) -> str:
+    """What ended the script, if that was that a whole library is missing; else ""."""
+    found = MISSING.fullmatch(stderr.rstrip().rpartition("\n")[2])
+    return found[1] if found else ""

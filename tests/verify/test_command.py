@@ -1,6 +1,8 @@
 """`vitref mistakes` as a user meets it."""
 
 import json
+import re
+from dataclasses import replace
 
 import pytest
 
@@ -16,6 +18,9 @@ def test_table_and_details(capsys: pytest.CaptureFixture[str]) -> None:
     assert "outputs, suite.oracle" in printed
     assert "-    return float(width**-0.5)\n+    return 1.0" in printed
     assert "key_bias_missing changes no output and no gradient: A bias b of the keys" in printed
+    assert "outputs   the outputs are not those of a second program" in printed
+    assert "order " not in printed
+    assert re.search(r"scale_missing +blocks.0.attn.scores +1.1e\+00 ", printed)
     assert "1 of 2 noticed, 1 proven equivalent, 0 missed" in printed
 
 
@@ -35,7 +40,18 @@ def test_list_plants_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     listed = json.loads(capsys.readouterr().out)
     assert [row["name"] for row in listed] == list(mistakes.CATALOGUE)
     assert main(["mistakes", "--list", "bgr"]) == 0
-    assert "kohya-ss/musubi-tuner#176" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.strip() for line in lines[2:]] == [
+        "kohya-ss/musubi-tuner#176",
+        "tencent-ailab/IP-Adapter#430",
+    ]
+
+
+def test_names_are_never_folded(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    assert main(["mistakes", "--list"]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"{name} " in printed for name in mistakes.CATALOGUE)
 
 
 def test_a_mistake_that_nobody_notices_fails_the_command(
@@ -47,6 +63,21 @@ def test_a_mistake_that_nobody_notices_fails_the_command(
     assert "Missed: harmless" in capsys.readouterr().out
 
 
+def test_a_row_that_fits_no_line_fails_the_command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stale = replace(HARMLESS, name="stale", edits={"block": ("no such line -> x",)})
+    monkeypatch.setitem(mistakes.CATALOGUE, stale.name, stale)
+    monkeypatch.setitem(mistakes.FAMILIES, "wiring", (*mistakes.FAMILIES["wiring"], stale))
+    assert main(["mistakes", stale.name]) == 1
+    assert "block has 0 places that read 'no such line'" in capsys.readouterr().err
+
+
 def test_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["mistakes", "bessels"]) == 1
-    assert "bessel" in capsys.readouterr().err
+    assert "vitref mistakes: found the unknown name 'bessels'" in (said := capsys.readouterr().err)
+    assert "bessel" in said.replace("bessels", "")
+    assert main(["mistakes", "query_scale"]) == 1
+    assert "scale_missing" in capsys.readouterr().err
+    assert main(["mistakes", "zzz"]) == 1
+    assert "such as" not in capsys.readouterr().err

@@ -1,15 +1,18 @@
 """Every planted mistake is noticed by a check that does not know the right code, and nothing else is."""
 
-from dataclasses import replace
+import ast
+import inspect
+from dataclasses import fields, replace
 from fnmatch import fnmatch
 from functools import cache
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
 import vitref
-from vitref.verify import mistakes, noticing, oracle, passes, probes
+from vitref.verify import interpolation, mistakes, noticing, oracle, passes, probes
 from vitref.verify.mistakes import Mistake
 
 ALL = [pytest.param(mistake, id=name) for name, mistake in mistakes.CATALOGUE.items()]
@@ -40,7 +43,8 @@ def judged(name: str) -> noticing.Verdict:
 
 @pytest.mark.parametrize("name", probes.MODELS)
 def test_nothing_is_noticed_of_a_right_model(name: str) -> None:
-    noticed, signature = noticing.examine(probes.cases()[name], name)
+    case = probes.cases()[name]
+    noticed, signature = noticing.examine(case, name, passes.recorded(case))
     assert (noticed, signature.moved) == (set(), {})
 
 
@@ -121,6 +125,57 @@ def test_the_backend_runs_the_mistaken_model() -> None:
     assert np.abs(logits - vitref.forward(right.weights, right.image, dtype="float64")).max() > 1e-3
 
 
+def imported(module: ModuleType) -> set[str]:
+    """The modules of vitref that this one's code imports, wherever it does; not those for types alone."""
+    tree = ast.parse(inspect.getsource(module))
+    tree.body = [node for node in tree.body if ast.unparse(node).partition(":")[0] != "if TYPE_CHECKING"]
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names}
+    return {name for name in names if name.startswith((".", "vitref"))}
+
+
 def test_the_oracle_knows_none_of_the_code_it_checks() -> None:
-    used = {value.__module__ for value in vars(oracle).values() if hasattr(value, "__module__")}
-    assert {name for name in used if name.startswith("vitref")} <= {"vitref.verify.oracle", "vitref.config"}
+    assert imported(oracle) == {"vitref.verify.interpolation"}
+    assert imported(interpolation) == set()
+
+
+def test_the_oracle_reads_settings_only_as_they_were_given() -> None:
+    """What a Config derives from them is code that the oracle checks."""
+    nodes = [
+        node for node in ast.walk(ast.parse(inspect.getsource(oracle))) if isinstance(node, ast.Attribute)
+    ]
+    read = {node.attr for node in nodes if ast.unparse(node.value) == "config"}
+    assert {"eps", "patch_size"} <= read <= {field.name for field in fields(vitref.Config)}
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        replace(HARMLESS, edits={"block": ("no such line -> x",)}),
+        replace(HARMLESS, edits={"no_such_component": ("a -> b",)}),
+        replace(HARMLESS, edits={"add": ("return a + b -> return (",)}),
+        replace(HARMLESS, edits={}, tensors=lambda tensors, config: {"pos_embed": tensors["pos_embd"]}),
+        replace(HARMLESS, edits={}, tensors=lambda tensors, config: {"pos_embd": tensors["pos_embed"]}),
+        replace(HARMLESS, edits={}, config=lambda config: replace(config, activation="gelo")),
+        replace(HARMLESS, edits={}, config=lambda config: replace(config, image_size=(1, 1))),
+        replace(HARMLESS, edits={}, pixels=lambda pictures, recipe: pictures[9]),
+    ],
+    ids=["line", "component", "syntax", "read", "written", "setting", "settings", "pixels"],
+)
+def test_what_cannot_be_planted_is_an_error_and_not_noticed(mistake: Mistake) -> None:
+    with pytest.raises(vitref.ConfigError, match="the mistake harmless: found"):
+        noticing.judge(mistake)
+
+
+def test_tensors_of_another_shape_are_refused_which_is_noticed() -> None:
+    transposed = replace(
+        mistakes.find("square_weights_transposed"),
+        tensors=lambda tensors, config: {"blocks.0.mlp.fc1.weight": tensors["blocks.0.mlp.fc1.weight"].T},
+    )
+    verdict = noticing.judge(transposed, properties=False)
+    assert "refused" in verdict.noticed
+    assert "(6, 7)" in verdict.errors["token"]

@@ -1,5 +1,6 @@
 """What timm, transformers and Google's ViT computed exposes the mistakes too: no vitref code is the judge."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,15 @@ def disagrees(folder: Path, mistake: Mistake | None) -> bool:
     try:
         planted = plant(mistake, planted) if mistake else planted
         errors = agreement.errors(found(planted, case, recorded), recorded)
-    except (vitref.Error, KeyError, ValueError, RuntimeError):
+    except (vitref.CheckpointError, KeyError, ValueError, RuntimeError):
         return True
     return any(not error < BOUND for name, error in errors.items() if not name.startswith("resized."))
+
+
+@cache
+def exposed(name: str) -> bool:
+    """Whether some recording exposes the mistake."""
+    return any(disagrees(folder, mistakes.find(name)) for folder in FOLDERS)
 
 
 def found(planted: Case, case: dict[str, Any], recorded: dict[str, Any]) -> dict[str, Any]:
@@ -64,4 +71,4 @@ def test_there_are_recordings_and_vitref_agrees_with_them() -> None:
 
 @pytest.mark.parametrize("mistake", mistakes.CATALOGUE.values(), ids=lambda mistake: mistake.name)
 def test_a_recording_exposes_the_mistake(mistake: Mistake) -> None:
-    assert any(disagrees(folder, mistake) for folder in FOLDERS) != (mistake.name in UNSEEN)
+    assert exposed(mistake.name) != (mistake.name in UNSEEN)

@@ -159,6 +159,11 @@ def test_facts_come_from_layouts_and_the_convention(tmp_path: Path) -> None:
         provenance["heads"] == f"shape of {ATTENTION.replace('_1/Multi', '_0/Multi')}query/kernel (15, 3, 5)"
     )
     assert "cls is present" in provenance["pool"]
+    assert provenance["class_token"] == "cls is present"
+    first = "shape of Transformer/encoderblock_0/MlpBlock_3/Dense_0/kernel (15, "
+    assert provenance["mlp_width"].startswith(first)
+    bias = f"{ATTENTION.replace('_1/Multi', '_0/Multi')}query/bias"
+    assert provenance["qkv_bias"] == f"{bias} is present"
     assert "convention google" in provenance["eps"]
     recipe = weights.preprocessing
     assert recipe is not None

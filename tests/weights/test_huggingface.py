@@ -1,6 +1,7 @@
 """Hugging Face: both namings with and without prefix, the config files, what does not fit, the way back."""
 
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -445,3 +446,60 @@ def test_damaged_config_files(folder: Path, name: str, damage: Callable[[str], s
     with pytest.raises(ConfigError) as caught:
         load(folder)
     assert caught.value.where == str(folder / name)
+
+
+def test_a_config_file_without_model_type_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, drawn(names()), {name: CONFIG[name] for name in CONFIG if name != "model_type"})
+    with pytest.raises(ConfigError, match="model_type: found nothing"):
+        load(tmp_path)
+
+
+def test_equal_statistics_of_a_wrong_number_of_channels(folder: Path) -> None:
+    (folder / "preprocessor_config.json").write_text(json.dumps({**PROCESSOR, "image_std": [0.5, 0.5]}))
+    with pytest.raises(ConfigError, match=r"image_std: found \[0.5, 0.5\]"):
+        load(folder)
+
+
+def test_facts_are_told_by_the_names_in_the_file(folder: Path) -> None:
+    provenance = load(folder).source.provenance
+    (folder / "config.json").unlink()
+    bare = load(folder, convention="huggingface", heads=3, position_grid=(4, 3)).source.provenance
+    assert bare["mlp_width"] == "shape of vit.encoder.layer.0.intermediate.dense.weight (20, 12)"
+    assert bare["qkv_bias"] == "vit.encoder.layer.0.attention.attention.query.bias is present"
+    assert bare["final_norm"] == provenance["final_norm"] == "vit.layernorm.weight is present"
+
+
+LABELS = {str(i): name for i, name in enumerate(["ant", "bee", "cat", "dog", "eel", "fox", "gnu"])}
+
+
+def test_the_names_of_the_classes_are_kept(folder: Path, tmp_path: Path) -> None:
+    assert load(folder).source.classes == ()
+    (folder / "config.json").write_text(json.dumps({**CONFIG, "id2label": LABELS}))
+    weights = load(folder)
+    assert weights.source.classes == tuple(LABELS.values())
+    assert weights.source.provenance["class names"] == "config.json: id2label"
+    weights.save(tmp_path / "again.npz", format="google")
+    again = load(tmp_path / "again.npz")
+    assert again.source.classes == weights.source.classes
+    assert again.source.provenance["class names"] == "metadata of again.npz"
+    assert pickle.loads(pickle.dumps(again)).source == again.source
+    assert weights.replace({"head.bias": weights["head.bias"]}).source.classes == weights.source.classes
+
+
+@pytest.mark.parametrize("labels", [{**LABELS, "0": 3}, {f"{k}x": name for k, name in LABELS.items()}])
+def test_names_that_do_not_fit_the_classes_are_left_out(folder: Path, labels: dict[str, Any]) -> None:
+    (folder / "config.json").write_text(json.dumps({**CONFIG, "id2label": labels}))
+    source = load(folder).source
+    assert source.classes == ()
+    assert source.provenance["class names"].startswith("none: config.json: id2label has not one name")
+
+
+def test_the_remedy_of_a_wrong_image_size_names_what_belongs_together(tmp_path: Path) -> None:
+    config = {**CONFIG, "image_size": 24, "patch_size": 3}
+    square = {**names(), "vit.embeddings.position_embeddings": (1, 17, WIDTH)}
+    write(tmp_path, drawn(square), config)
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path)
+    remedy = "Correct config.json, or give position_grid=(4, 4) and image_size=(12, 12) together."
+    assert caught.value.remedy == remedy
+    assert load(tmp_path, position_grid=(4, 4), image_size=(12, 12)).config.grid == (4, 4)

@@ -394,11 +394,21 @@ def test_arguments_come_before_our_own_record(square: Path) -> None:
     assert weights.preprocessing.resize_to == (13, 13)
 
 
-def test_another_image_size_leaves_the_recorded_pixels_open(square: Path) -> None:
-    load(square, heads=2, convention="timm").save(square)
-    assert load(square, image_size=12).preprocessing is not None
+def test_another_image_size_rescales_the_recorded_pixels(square: Path) -> None:
+    first = load(square, heads=2, convention="timm")
+    first.save(square)
+    assert load(square, image_size=12).preprocessing == first.preprocessing
+    other = load(square, image_size=24).preprocessing
+    assert other is not None
+    assert (other.size, other.resize_to) == ((24, 24), (26, 26))
+    assert other == first.resized(24).preprocessing == load(square).resized(24).preprocessing
+
+
+def test_a_crop_of_unknown_rule_is_left_open_at_another_image_size(square: Path) -> None:
+    load(square, heads=2, convention="timm", resize_to=20).save(square)
     other = load(square, image_size=24)
     assert other.preprocessing is None
+    assert load(square).resized(24).preprocessing is None
     assert other.source.provenance["preprocessing"] == "none: resize_to not known"
     recipe = load(square, image_size=24, resize_to=30).preprocessing
     assert recipe is not None
@@ -706,3 +716,65 @@ def test_the_real_checkpoint_with_timms_config_file(test_data: Path, tmp_path: P
     weights = load(tmp_path)
     bare = load(test_data / "model.safetensors", heads=3, convention="timm")
     assert (weights.config, weights.preprocessing) == (bare.config, bare.preprocessing)
+
+
+@pytest.mark.parametrize(
+    ("changed", "fields", "remedy"),
+    [
+        ({"depth": 3}, {}, "Correct config.json, or give depth=2."),
+        ({}, {"depth": 3}, "Leave out or correct depth=."),
+        (
+            {"depth": 3, "in_chans": 1},
+            {"width": 24},
+            "Leave out or correct width=. Correct config.json, or give channels=3 and depth=2 together.",
+        ),
+        ({"num_heads": 5}, {}, "Correct config.json, or give heads=."),
+    ],
+)
+def test_the_remedy_of_a_contradiction_says_what_to_give(
+    square: Path, changed: dict[str, Any], fields: dict[str, Any], remedy: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(with_config(square, model_args={**TIMM["model_args"], **changed}), **fields)
+    assert caught.value.remedy == remedy
+
+
+@pytest.mark.parametrize(
+    "changed", [{"size": (12, 13), "resize_to": (14, 15)}, {"channels": 1, "mean": (0,), "std": (1,)}]
+)
+def test_a_preprocessing_for_other_pictures_is_refused(
+    square: Path, recipe: Preprocessing, changed: dict[str, Any]
+) -> None:
+    other = Preprocessing(**{**recipe.to_dict(), **changed})
+    with pytest.raises(ConfigError) as caught:
+        load(square, preprocessing=other, **NUMERICS)
+    assert caught.value.where == "preprocessing"
+    assert caught.value.expected == "(12, 12) with 3, as the model takes them"
+
+
+def test_an_architecture_that_is_no_plain_one_is_said(square: Path) -> None:
+    weights = load(with_config(square, architecture="swin_tiny", pretrained_cfg=TIMM["pretrained_cfg"]))
+    assert "not called like a plain Vision Transformer" in weights.source.provenance["config.json"]
+    weights = load(with_config(square, architecture="vit_new", pretrained_cfg=TIMM["pretrained_cfg"]))
+    assert weights.source.provenance["config.json"].endswith("not one that is known here.")
+
+
+@pytest.mark.parametrize("names", [list("abcdefg"), {str(k): name for k, name in enumerate("abcdefg")}])
+def test_timms_label_names(square: Path, names: Any) -> None:
+    weights = load(with_config(square, label_names=names))
+    assert weights.source.classes == tuple("abcdefg")
+    assert weights.source.provenance["class names"] == "config.json: label_names"
+
+
+def test_pixels_that_are_not_read_are_said(square: Path) -> None:
+    source = load(square, image_size=(13, 18), **NUMERICS).source.provenance["image_size"]
+    assert "height 13 = 3 patches of 4 and 1 pixel that is not read" in source
+    assert "width 18 = 4 patches of 4 and 2 pixels that are not read" in source
+    weights = load(square, image_size=(13, 18), **NUMERICS)
+    weights.save(square)
+    assert load(square).source.provenance["image_size"].endswith(source)
+
+
+def test_open_heads_propose_an_architecture(square: Path) -> None:
+    with pytest.raises(ConfigError, match=r"heads= \(or architecture=, its published name\)"):
+        load(square, convention="timm")

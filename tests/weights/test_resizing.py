@@ -1,5 +1,6 @@
 """Weights for another image size: the table is what the graph itself would make of it."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import vitref
 from vitref.config import Config
 from vitref.errors import ConfigError
+from vitref.preprocessing import Preprocessing
 from vitref.resampling import RECIPES
 from vitref.weights import Weights, load
 
@@ -54,6 +56,20 @@ def test_all_else_stays(weights: Weights) -> None:
     assert resized.source.provenance["preprocessing"] == "none: it was for pictures of 12 x 12"
 
 
+def test_the_preprocessing_is_that_of_loading_at_the_other_size(weights: Weights, tmp_path: Path) -> None:
+    recipe = Preprocessing.convention("timm", size=(12, 12))
+    known = with_recipe(weights, "bicubic")
+    source = dataclasses.replace(known.source, crop_pct=0.9)
+    Weights(dict(known), known.config, preprocessing=recipe, source=source).save(tmp_path / "m.safetensors")
+    loaded = load(tmp_path / "m.safetensors")
+    resized = loaded.resized((24, 28))
+    assert resized.preprocessing == load(tmp_path / "m.safetensors", image_size=(24, 28)).preprocessing
+    assert resized.preprocessing == Preprocessing.convention("timm", size=(24, 28))
+    assert resized.source.provenance["resize_to"].endswith("to 24 x 28, over crop_pct 0.9")
+    resized.save(tmp_path / "r.safetensors")
+    assert load(tmp_path / "r.safetensors").resized(12).preprocessing == recipe
+
+
 def test_the_same_grid_needs_no_recipe(weights: Weights) -> None:
     assert not weights.config.position_resize
     same = weights.resized((12, 12))
@@ -66,6 +82,14 @@ def test_without_recipe(weights: Weights) -> None:
     with pytest.raises(ConfigError) as caught:
         weights.resized(24)
     assert caught.value.where == "Config.position_resize"
+
+
+@pytest.mark.parametrize("kind", list(RECIPES))
+@pytest.mark.parametrize("size", [2**30, (2**30, 12), (12, 2**30)])
+def test_a_size_whose_table_no_memory_holds(weights: Weights, size: object, kind: str) -> None:
+    with pytest.raises(ConfigError, match="1073741824") as caught:
+        with_recipe(weights, kind).resized(size)  # type: ignore[arg-type]
+    assert caught.value.where == "Config.image_size"
 
 
 @pytest.mark.parametrize("size", [0, (24,), "24", (2, 24), None, 2.5])

@@ -69,7 +69,9 @@ def test_the_config_file_says_the_options(
     config = made(**changed)
     weights = load(write(tmp_path, config, arguments))
     assert weights.config == config
-    assert set(weights.source.provenance) == {*config.to_dict(), *weights.preprocessing.to_dict()}  # type: ignore[union-attr]
+    provenance = dict(weights.source.provenance)
+    assert "'made_up' in config.json is not one that is known here" in provenance.pop("config.json")
+    assert set(provenance) == {*config.to_dict(), *weights.preprocessing.to_dict()}  # type: ignore[union-attr]
     weights.save(tmp_path / "again.safetensors")
     assert load(tmp_path / "again.safetensors").config == config
 

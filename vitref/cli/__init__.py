@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Error as error:
         print(f"vitref: {error}", file=sys.stderr)
         if "convention=" in str(error) and "fields" in args:
-            print("(On the command line: --set NAME=VALUE, and --convention NAME.)", file=sys.stderr)
+            print("(Here: --set NAME=VALUE, --convention NAME, --architecture NAME.)", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -48,13 +48,16 @@ def run(args: argparse.Namespace) -> int:
     weights = load_weights(args)
     if weights.source.path and os.path.exists(args.out) and os.path.samefile(args.out, weights.source.path):
         raise ConfigError(
-            "OUT", found="the file that is read", expected="another", remedy="Choose another name."
+            "OUT", found="the file that is read", expected="a file of its own", remedy="Choose another name."
         )
+    _require_heads(weights, target)
     remarks = write(weights, args.out, target)
-    _compare(weights, args.out)
+    again = _compare(weights, args.out)
+    if again.source.classes != weights.source.classes:
+        remarks.append("The names of the classes are left out: the file has no room for so many.")
     kinds = ", ".join(sorted({str(array.dtype) for array in weights.values()}))
     print(f"read   {weights.source.path}: {weights.source.format}, {len(weights)} parameter tensors, {kinds}")
-    print(f"wrote  {args.out}: {target}, {len(weights.export(format=target))} tensors")
+    print(f"wrote  {args.out}: {target}, {_counted(weights, target)}")
     print("check  read back, every value is the same bit for bit")
     for remark in [*remarks, *differences(weights, target)]:
         print(f"note   {remark}")
@@ -70,7 +73,7 @@ def write(weights: Weights, out: str, target: str) -> list[str]:
     if target != "huggingface":
         weights.save(out, format=target)
         return []
-    beside = companions.huggingface(weights.config, weights.preprocessing)
+    beside = companions.huggingface(weights.config, weights.preprocessing, weights.source.classes)
     labelled = dataclasses.replace(weights.source, metadata={**weights.source.metadata, "format": "pt"})
     torch = Weights(dict(weights), weights.config, preprocessing=weights.preprocessing, source=labelled)
     with _new_folder(out) as folder:
@@ -79,6 +82,18 @@ def write(weights: Weights, out: str, target: str) -> list[str]:
             with atomic_write(os.path.join(folder, name)) as file:
                 file.write((json.dumps(content, indent=2) + "\n").encode())
     return beside.remarks
+
+
+def _require_heads(weights: Weights, target: str) -> None:
+    """The libraries derive the width of a head; vitref's own format states it."""
+    config = weights.config
+    if target in conventions.names() and config.heads * config.head_dim != config.width:
+        raise ConfigError(
+            f"format {target}",
+            found=f"heads={config.heads}, head_dim={config.head_dim} for width {config.width}",
+            expected=f"heads as wide as width / heads: {target} has no others",
+            remedy="Convert to vitref, whose files state head_dim.",
+        )
 
 
 def differences(weights: Weights, target: str) -> list[str]:
@@ -95,13 +110,39 @@ def differences(weights: Weights, target: str) -> list[str]:
         for name, fact in facts.items()
         if getattr(config, name) != fact.value
     ]
+    if target == "timm" and config.pre_logits:
+        remarks.append("pre_logits.fc is a layer of older versions of timm; today's refuses it.")
     if config.channels in (1, 3):
         usual = Preprocessing.convention(target, size=config.image_size, channels=config.channels)
         if weights.preprocessing is not None and weights.preprocessing != usual:
-            remarks.append(
-                f"Pixels are preprocessed otherwise than usual in {target}; vitref info shows how."
-            )
+            remarks.append(_pixels(weights.preprocessing, usual, target))
     return remarks
+
+
+def _counted(weights: Weights, target: str) -> str:
+    """How many tensors are written, and why there are more than parameters."""
+    count = len(weights.export(format=target))
+    if count == len(weights):
+        return f"{count} tensors"
+    return f"{len(weights)} parameters as {count} tensors: query, key and value apart"
+
+
+def _pixels(recipe: Preprocessing, usual: Preprocessing, target: str) -> str:
+    """What of the preprocessing is not the library's usual one, value by value; and who must see to it."""
+    found, other = recipe.to_dict(), usual.to_dict()
+    differing = [name for name in found if found[name] != other[name]]
+    parts = [f"{name} is {_plain(found[name])} here, {_plain(other[name])} there" for name in differing]
+    written = not companions.impossible(recipe) if target == "huggingface" else False
+    remedy = (
+        f"{companions.PROCESSOR_FILE} says so"
+        if written
+        else f"no file of {target} says so, and its users must preprocess pictures so themselves"
+    )
+    return f"Pixels are preprocessed otherwise than usual in {target} ({'; '.join(parts)}): {remedy}."
+
+
+def _plain(value: Any) -> str:
+    return " x ".join(map(str, value)) if isinstance(value, list) and len(value) == 2 else str(value)
 
 
 def _check_out(out: str, target: str) -> None:
@@ -114,7 +155,7 @@ def _check_out(out: str, target: str) -> None:
         found = "" if ending == ENDINGS[target] else f"a name ending in {ending!r}"
         expected = f"a file name ending in {ENDINGS[target]}"
     if found:
-        raise ConfigError(f"OUT {out}", found=found, expected=expected, remedy=f"Choose {expected}.")
+        raise ConfigError(f"OUT {out}", found=found, expected=expected, remedy="Choose another name.")
 
 
 @contextlib.contextmanager
@@ -131,7 +172,7 @@ def _new_folder(path: str) -> Iterator[str]:
     except OSError as error:
         raise CheckpointError(
             path,
-            found=f"that the folder cannot be made ({error.strerror or error})",
+            found=f"a folder that cannot be made ({error.strerror or error})",
             expected="a new or empty folder where one may be written",
             remedy="Choose another path, or change its permissions.",
         ) from error
@@ -139,11 +180,12 @@ def _new_folder(path: str) -> Iterator[str]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _compare(weights: Weights, out: str) -> None:
+def _compare(weights: Weights, out: str) -> Weights:
+    """What was written, read back."""
     again = load(out)
     same = again.config == weights.config and again.preprocessing == weights.preprocessing
     if same and all(again[name].tobytes() == array.tobytes() for name, array in weights.items()):
-        return
+        return again
     raise CheckpointError(
         out,
         found="something else than what was written",

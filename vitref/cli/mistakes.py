@@ -21,6 +21,22 @@ from vitref.errors import BackendError
 from vitref.verify import mistakes
 from vitref.verify.mistakes import Mistake
 
+MEASURES = """\
+output moves by: relative error (L2) of the final output, in the model that moves most; rounding alone
+gives 1e-16 to 1e-14. taps: how many named arrays move by more than rounding explains. noticed by:"""
+
+CHECKS = {
+    "outputs": "the outputs are not those of a second program, written apart from the first",
+    "gradients": "the gradients are not those of the forward pass, by complex steps",
+    "keys": "a gradient is missing, extra or misshapen",
+    "tensors": "the loaded weights are not those of the file",
+    "pixels": "the preprocessed picture is not that of a second program",
+    "order": "the backward pass does not undo the forward pass step by step",
+    "refused": "vitref refuses it with an error",
+    "suite": "the property suite of vitref.testing: suite.NAME is its property NAME, suite alone an error",
+}
+"""Check -> what it has found when it notices."""
+
 
 def register(subparsers: Any) -> None:
     parser = subparsers.add_parser(
@@ -94,11 +110,13 @@ def plain(verdict: Any) -> dict[str, Any]:
 
 
 def show_list(chosen: list[Mistake]) -> None:
+    """One row per mistake, and each public report of it on a line of its own."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("mistake", "planted in", "what it is", "reported in"):
-        table.add_column(heading, overflow="fold")
+    for heading in ("mistake", "planted in"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("what it is, and where it was reported", overflow="fold")
     for mistake in chosen:
-        table.add_row(mistake.name, mistake.planted_in, Text(mistake.what), ", ".join(mistake.evidence))
+        table.add_row(mistake.name, mistake.planted_in, Text("\n".join([mistake.what, *mistake.evidence])))
     console().print(table)
 
 
@@ -106,11 +124,15 @@ def show(verdicts: list[Any], *, detailed: bool) -> None:
     out = console()
     table = Table(box=None, pad_edge=False)
     for heading in ("mistake", "shows first at", "output moves by", "taps", "noticed by"):
-        table.add_column(heading, justify="right" if heading in ("output moves by", "taps") else "left")
+        justify: Any = "right" if heading in ("output moves by", "taps") else "left"
+        table.add_column(heading, justify=justify, no_wrap=heading != "noticed by")
     for verdict in verdicts:
         table.add_row(*map(Text, row(verdict)), style="" if verdict.passed else "red")
     out.print(table)
-    out.print("\nOutputs move by so many roundings of float64 (2^-53), in the model that moves most.")
+    out.print(f"\n{MEASURES}", soft_wrap=True)
+    seen = {check.partition(".")[0] for verdict in verdicts for check in verdict.noticed}
+    for check in (check for check in CHECKS if check in seen):
+        out.print(f"{check:10}{CHECKS[check]}", soft_wrap=True)
     for verdict in verdicts:
         if verdict.is_equivalent:
             proof = verdict.mistake.equivalent or "not known to be equivalent"
@@ -131,7 +153,7 @@ def row(verdict: Any) -> tuple[str, ...]:
     if not verdict.strongest:
         return verdict.mistake.name, "", "", "0", noticed
     found = verdict.signatures[verdict.strongest]
-    output = f"{found.output:.1e}" if found.output else "0"
+    output = f"{found.error:.1e}" if found.output else "0"
     return verdict.mistake.name, found.first, output, str(len(found.moved)), noticed
 
 

@@ -29,6 +29,11 @@ def add_weights(parser: argparse.ArgumentParser, *, optional: bool = False) -> N
         help=f"the library whose numerics to use where the file says nothing: {names}",
     )
     parser.add_argument(
+        "--architecture",
+        metavar="NAME",
+        help="the published name of the model (vit_base_patch16_224, say), for what no file says",
+    )
+    parser.add_argument(
         "--set",
         dest="fields",
         metavar="FIELD=VALUE",
@@ -53,14 +58,16 @@ def load_weights(args: argparse.Namespace) -> Weights:
             )
         fields[name] = value
     path = bundled.checkpoint() if args.weights == BUNDLED else args.weights
-    return load(path, convention=args.convention, **fields)
+    return load(path, convention=args.convention, architecture=args.architecture, **fields)
 
 
 def class_names(args: argparse.Namespace, weights: Weights) -> list[str]:
-    """One name per class: from --classes FILE, one a line; the digits' own; else "class K"."""
+    """One name per class: from --classes FILE, one a line; the checkpoint's own; else "class K"."""
     classes = weights.config.classes
     if args.classes:
         return _read_names(args.classes, classes)
+    if weights.source.classes:
+        return [" ".join(name.split()) for name in weights.source.classes]
     return [str(k) if args.weights == BUNDLED else f"class {k}" for k in range(classes)]
 
 

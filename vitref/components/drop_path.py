@@ -31,8 +31,7 @@ from vitref.components import dropout
 PARAMS = ()
 
 
-class Saved(NamedTuple):
-    dropout: dropout.Saved
+Saved = dropout.Saved
 
 
 class Grads(NamedTuple):
@@ -42,10 +41,9 @@ class Grads(NamedTuple):
 def forward(x: Array, *, mask: Array, rate: float, xp: Namespace = NUMPY) -> tuple[Array, Saved]:
     require_shape("mask", mask, (x.shape[0],))
     per_image = xp.reshape(mask, (x.shape[0], *(1,) * (x.ndim - 1)))
-    y, saved = dropout.forward(x, mask=xp.broadcast_to(per_image, x.shape), rate=rate, xp=xp)
-    return y, Saved(saved)
+    return dropout.forward(x, mask=xp.broadcast_to(per_image, x.shape), rate=rate, xp=xp)
 
 
 def backward(dy: Array, saved: Saved, *, xp: Namespace = NUMPY) -> Grads:
-    (dx,) = dropout.backward(dy, saved.dropout, xp=xp)
+    (dx,) = dropout.backward(dy, saved, xp=xp)
     return Grads(dx)

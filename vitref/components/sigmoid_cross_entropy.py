@@ -8,9 +8,10 @@ Derivation -t log s - (1 - t) log(1 - s) with s = sigmoid(x), log s = x - softpl
 Shapes     x, dx: (N, K)   y, dy: ()   labels: integers (N,), or numbers from 0 to 1, (N, K)
 Raises     ValueError when x is not (N, K) with N of at least 1, or labels are neither (N,) nor
            (N, K).  dtype in = dtype out.
-Numerics   log(1 + exp x) overflows for large x; with m = max(x, 0) and e = exp(-m) + exp(x - m) it is
-           m + log e, added as (m - t x) + log e, where nothing large cancels, and sigmoid(x) is
-           exp(x - m) / e.
+Numerics   log(1 + exp x) overflows for large x, and loses exp x for negative ones: 1 + exp(-17) is 1 in
+           float32. With m = max(x, 0), -|x| is (x - m) - m without rounding; the loss is added as
+           (m - t x) + log1p(exp(-|x|)), where nothing large cancels, and sigmoid(x) is
+           exp(x - m) / (1 + exp(-|x|)).
 Invariants y >= 0;  0 <= sigmoid <= 1.
 Keeps      sigmoid(x) and t.
 Mistakes   The mean over the classes instead of their sum (torch's default reduction; a factor K);
@@ -47,9 +48,8 @@ def forward(x: Array, *, labels: Array, xp: Namespace = NUMPY) -> tuple[Array, S
     t = cross_entropy.targets(x, labels, xp=xp)
     zero = xp.zeros(x.shape, dtype=x.dtype)
     m = xp.max(xp.stack([x, zero]), axis=0)
-    share = xp.exp(x - m)
-    e = xp.exp(zero - m) + share
-    return xp.sum((m - t * x) + xp.log(e)) / x.shape[0], Saved(share / e, t)
+    e = xp.exp((x - m) - m)
+    return xp.sum((m - t * x) + xp.log1p(e)) / x.shape[0], Saved(xp.exp(x - m) / (1 + e), t)
 
 
 def backward(dy: Array, saved: Saved, *, xp: Namespace = NUMPY) -> Grads:

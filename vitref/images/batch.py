@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from vitref.array import HostArray
 from vitref.errors import ConfigError, ImageError
+from vitref.images.decode import out_of_memory
 from vitref.images.sources import Sources, listed, pictures
 from vitref.images.transform import normalise, resize_and_crop
 from vitref.preprocessing import Preprocessing
@@ -33,8 +35,15 @@ def crop(images: Sources, recipe: Preprocessing) -> npt.NDArray[Any]:
     [[1, 2, 3], [6, 7, 8]]
     """
     return np.stack(
-        [resize_and_crop(picture, where, recipe) for where, picture in pictures(images, recipe.channels)]
+        [_cropped(picture, where, recipe) for where, picture in pictures(images, recipe.channels)]
     )
+
+
+def _cropped(picture: Image.Image, where: str, recipe: Preprocessing) -> npt.NDArray[Any]:
+    try:
+        return resize_and_crop(picture, where, recipe)
+    except MemoryError:
+        raise out_of_memory(where) from None
 
 
 def preprocess(images: Sources, recipe: Preprocessing) -> npt.NDArray[np.float64]:

@@ -139,6 +139,8 @@ def _guarded(where: str) -> Iterator[None]:
             yield
     except ImageError:
         raise
+    except MemoryError:
+        raise out_of_memory(where) from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise ImageError(
             where,
@@ -155,6 +157,16 @@ def _guarded(where: str) -> Iterator[None]:
         ) from None
     except Exception as problem:
         raise _unreadable(where, problem) from problem
+
+
+def out_of_memory(where: str) -> ImageError:
+    """For a picture that Python, Pillow or NumPy could not hold."""
+    return ImageError(
+        where,
+        found="a picture for which the memory does not suffice",
+        expected="a picture that fits into memory, as a copy too",
+        remedy="Reduce the picture first, or free memory.",
+    )
 
 
 def _unreadable(where: str, problem: Exception) -> ImageError:

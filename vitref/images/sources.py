@@ -41,7 +41,7 @@ def pictures(images: Sources, channels: int) -> Iterator[tuple[str, Image.Image]
         elif isinstance(source, Image.Image):
             yield where, decode.from_image(source, where, channels)
         else:
-            path = Path(os.fsdecode(source))
+            path = _path(source, where)
             yield str(path), decode.from_file(path, channels)
 
 
@@ -56,6 +56,14 @@ def _known(where: str, source: Any) -> Source:
         expected="a path, a Pillow image, a NumPy array, or a flat list of these",
         remedy="Pass one of these; numpy.asarray(...) makes an array of most others.",
     )
+
+
+def _path(source: str | os.PathLike[str], where: str) -> Path:
+    text = os.fsdecode(source)
+    if not text:  # Path("") is the folder in which Python runs
+        remedy = "Give the path of an image."
+        raise ImageError(where, found="an empty path", expected="an image file", remedy=remedy)
+    return Path(text)
 
 
 def _of_array(array: npt.NDArray[np.uint8], where: str, channels: int) -> Iterator[tuple[str, Image.Image]]:

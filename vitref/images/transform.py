@@ -11,9 +11,10 @@ halves go to the even neighbour, so 21 spare rows leave 10 above and 23 leave 12
 
 The filter is the recipe's in all three cases: one of Pillow's, which antialiases when it reduces and
 rounds to 8 bits, or "bilinear_tf", which does neither. That is tf.image.resize(image, size) of Google's
-code: each axis by `vitref.resampling.matrix(old, new, "bilinear")`, here in float64, in TensorFlow in
-float32. timm before 1.0.31 dropped the filter of a model whose input is not square and used bilinear
-there: a recipe that is to repeat that says "bilinear".
+code: each axis by the recipe "bilinear" of `vitref.resampling`, here in float64, in TensorFlow in float32.
+Which axis comes first does not matter; it is the one that leaves less, so that a resize needs about as
+much memory as the picture. timm before 1.0.31 dropped the filter of a model whose input is not square and
+used bilinear there: a recipe that is to repeat that says "bilinear".
 
 Source: timm `data/transforms_factory.py` (`transforms_imagenet_eval`) and `data/transforms.py`
 (`ResizeKeepRatio`), commit aa4b5850; torchvision `transforms/functional.py` (`resize` with one
@@ -29,10 +30,11 @@ from PIL import Image
 
 from vitref.errors import ImageError
 from vitref.preprocessing import Preprocessing
-from vitref.resampling import matrix
+from vitref.resampling import neighbours
 
 LARGEST = 2**28 // 3
-"""Most pixels that a resize may produce: Pillow's own default limit for an image, 256 MiB of RGB."""
+"""Most pixels that a resize may produce, or hold between its two axes: Pillow's own default limit for an
+image, 256 MiB of RGB."""
 
 
 def resized_size(size: tuple[int, int], recipe: Preprocessing) -> tuple[int, int]:
@@ -71,28 +73,42 @@ def resize_and_crop(picture: Image.Image, where: str, recipe: Preprocessing) -> 
     Raises ImageError when the picture is so elongated that the resize exceeds `LARGEST` pixels.
     """
     rows, columns = resized_size((picture.height, picture.width), recipe)
-    if rows * columns > LARGEST:
-        raise ImageError(
-            where,
-            found=f"{picture.height} by {picture.width} pixels, after the resize {rows} by {columns}",
-            expected=f"at most {LARGEST} pixels in all after the resize",
-            remedy="Crop the picture to a less elongated shape.",
-        )
+    _check_resize(picture, where, recipe, rows, columns)
     (top, left), (height, width) = corner((rows, columns), recipe.size), recipe.size
     if recipe.interpolation == "bilinear_tf":
         pixels = np.asarray(picture).reshape(picture.height, picture.width, recipe.channels)
-        cut = _resampled(pixels, rows, slice(top, top + height)).swapaxes(0, 1)
-        return _resampled(cut, columns, slice(left, left + width)).swapaxes(0, 1)
+        steps = [(0, rows, slice(top, top + height)), (1, columns, slice(left, left + width))]
+        if picture.height * width < height * picture.width:
+            steps.reverse()
+        for axis, new, kept in steps:
+            pixels = _resampled(pixels, axis, new, kept)
+        return pixels
     resized = picture.resize((columns, rows), Image.Resampling[recipe.interpolation.upper()])
     cut = np.asarray(resized)[top : top + height, left : left + width]
     return cut.reshape(height, width, recipe.channels)
 
 
-def _resampled(pixels: npt.NDArray[Any], rows: int, kept: slice) -> npt.NDArray[np.float64]:
-    """The `kept` ones of `rows` new rows of `pixels` (old rows, W, C); reads the old rows they need."""
-    weights = matrix(len(pixels), rows, "bilinear")[kept]
-    read = np.flatnonzero(weights.any(axis=0))
-    return np.tensordot(weights[:, read], pixels[read], axes=1)
+def _check_resize(picture: Image.Image, where: str, recipe: Preprocessing, rows: int, columns: int) -> None:
+    """Pillow resizes the columns of all rows first, however many these are."""
+    between = picture.height * columns if recipe.interpolation in ("bilinear", "bicubic", "lanczos") else 0
+    if max(rows * columns, between) > LARGEST:
+        found = f"{picture.height} by {picture.width} pixels, after the resize {rows} by {columns}"
+        raise ImageError(
+            where,
+            found=found if rows * columns > LARGEST else f"{found}, between its axes {between} pixels",
+            expected=f"at most {LARGEST} pixels in all after the resize and between its axes",
+            remedy="Crop the picture to a less elongated shape.",
+        )
+
+
+def _resampled(pixels: npt.NDArray[Any], axis: int, new: int, kept: slice) -> npt.NDArray[np.float64]:
+    """The `kept` ones of `new` positions along an axis of `pixels` (H, W, C)."""
+    index, weights = neighbours(pixels.shape[axis], new, "bilinear", kept)
+    shape = (-1, 1, 1) if axis == 0 else (1, -1, 1)
+    (left, right), (a, b) = index.T, weights.T
+    sums: npt.NDArray[np.float64] = a.reshape(shape) * pixels.take(left, axis)
+    sums += b.reshape(shape) * pixels.take(right, axis)
+    return sums
 
 
 def normalise(crops: npt.NDArray[Any], recipe: Preprocessing) -> npt.NDArray[np.float64]:

@@ -1,14 +1,18 @@
-"""Resizing of a position table, place by place, for the oracle alone: no vitref code.
+"""Resizing of a position table, place by place: no vitref code.
+
+The oracle resizes with it; and the one mistake that resizes by a factor takes its kernel.
 
 Cubic convolution (Keys 1981) is written as what it is: a Hermite spline through the old values whose
 slope at each of them is -a times the difference of its neighbours.
 """
 
 import math
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from vitref.array import HostArray
+HostArray = npt.NDArray[Any]
 
 KINDS = {
     "bicubic": (-0.75, "clamp"),

@@ -15,27 +15,22 @@ None of these checks knows the right code: each holds the mistaken model against
 How far each tap moves from its right value is reported too; that alone counts for nothing.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import NamedTuple
 
-import hypothesis
 import numpy as np
 
 from vitref.array import HostArray
-from vitref.errors import Error
-from vitref.testing import adjoint_error, suite, tolerance
+from vitref.errors import CheckpointError
+from vitref.testing import adjoint_error, tolerance
 from vitref.testing.tolerance import ROUNDING
-from vitref.verify import oracle, passes, pictures, probes
-from vitref.verify.mistakes import Case, Mistake, backend, edit, plant
+from vitref.verify import oracle, passes, pictures, planted_suite, probes
+from vitref.verify.mistakes import Case, Mistake, plant
 
 AMPLIFICATION = 32
 """A LayerNorm divides the rounding of earlier layers by the deviation of its row, which may be small."""
-
-EXAMPLES = 60
-"""Cases of Hypothesis for each property: a mistake shows at nearly all of them, or in one regime."""
 
 
 class Signature(NamedTuple):
@@ -49,6 +44,11 @@ class Signature(NamedTuple):
     first: str
     output: float
     moved: Mapping[str, float]
+
+    @property
+    def error(self) -> float:
+        """How far the final output moves, as a relative error."""
+        return self.output * ROUNDING["float64"]
 
 
 @dataclass(frozen=True)
@@ -81,32 +81,59 @@ class Verdict:
 
 
 def judge(mistake: Mistake, *, properties: bool = True) -> Verdict:
-    """Plant the mistake in every model of `probes`; with `properties`, in the property suite too."""
-    noticed: set[str] = set(_suite(mistake)) if properties else set()
+    """Plant the mistake in every model of `probes`; with `properties`, in the property suite too.
+
+    Raises ConfigError for a mistake that cannot be planted at all (see `mistakes.plant`).
+    """
+    noticed: set[str] = set()
     signatures: dict[str, Signature] = {}
     errors: dict[str, str] = {}
     for name, right in _cases().items():
         try:
-            found, signature = examine(plant(mistake, right), name)
-        except (Error, KeyError, ValueError) as error:
-            noticed.add("refused")
-            errors[name] = str(error)
-        except RuntimeError as error:
-            noticed.add("order")
-            errors[name] = str(error)
-        else:
-            noticed |= found
-            if signature.moved:
-                signatures[name] = signature
+            case, mistaken = attempt(mistake, right)
+        except Ended as end:
+            noticed.add(end.check)
+            errors[name] = str(end)
+            continue
+        found, signature = examine(case, name, mistaken)
+        noticed |= found
+        if signature.moved:
+            signatures[name] = signature
+    noticed |= planted_suite.broken(mistake) if properties else set()
     equivalent = bool(signatures) and all(_same_results(signature) for signature in signatures.values())
     return Verdict(mistake, tuple(sorted(noticed)), signatures, errors, equivalent)
 
 
-def examine(case: Case, name: str) -> tuple[set[str], Signature]:
-    """What is noticed of a case that should be the model `name` of `probes`, and what moves in it."""
+class Ended(Exception):
+    """A mistaken model ended in an error, which is how `check` notices."""
+
+    def __init__(self, check: str, error: Exception) -> None:
+        super().__init__(str(error))
+        self.check = check
+
+
+def attempt(mistake: Mistake, right: Case) -> tuple[Case, dict[str, HostArray]]:
+    """The case with the mistake in it, and every tap of its pass. Raises Ended."""
+    try:
+        case = plant(mistake, right)
+    except CheckpointError as error:
+        raise Ended("refused", error) from error
+    try:
+        with np.errstate(all="ignore"):
+            return case, passes.recorded(case)
+    except (KeyError, ValueError) as error:
+        raise Ended("refused", error) from error
+    except RuntimeError as error:
+        raise Ended("order", error) from error
+
+
+def examine(case: Case, name: str, mistaken: Mapping[str, HostArray]) -> tuple[set[str], Signature]:
+    """What is noticed of a case that should be the model `name` of `probes`, and what moves in it.
+
+    `mistaken` is every tap of its pass.
+    """
     right = _cases()[name]
     with np.errstate(all="ignore"):
-        mistaken = passes.recorded(case)
         checks = {
             "outputs": _outputs_hold(mistaken, name),
             "gradients": _gradients_hold(case, mistaken),
@@ -156,43 +183,6 @@ def _same_results(signature: Signature) -> bool:
 def _bound(case: Case) -> float:
     """What rounding can explain in a pass: as if all arrays entered one sum, times AMPLIFICATION."""
     return AMPLIFICATION * tolerance("float64", sum(array.size for array in passes.arrays(case).values()))
-
-
-def _suite(mistake: Mistake) -> Iterator[str]:
-    """The properties that the changed component does not have."""
-    for name, edits in mistake.edits.items():
-        if name in suite.COMPONENTS:
-            part = edit.edited(name, edits)
-            for check in suite.CHECKS:
-                try:
-                    with first_failure(), np.errstate(all="ignore"):
-                        suite.verify(name, check, backend(mistake), part=part, reference=part)
-                except AssertionError:
-                    yield f"suite.{check}"
-                except (ValueError, IndexError):
-                    yield "suite"
-
-
-@contextmanager
-def first_failure() -> Iterator[None]:
-    """Hypothesis stops at the first case that fails; nobody reads it, so it need not be small."""
-    before = hypothesis.settings()
-    hypothesis.settings.register_profile(
-        "first failure",
-        before,
-        phases=(hypothesis.Phase.generate,),
-        report_multiple_bugs=False,
-        database=None,
-        deadline=None,
-        derandomize=True,
-        max_examples=EXAMPLES,
-    )
-    hypothesis.settings.load_profile("first failure")
-    try:
-        yield
-    finally:
-        hypothesis.settings.register_profile("before", before)
-        hypothesis.settings.load_profile("before")
 
 
 @cache

@@ -2,25 +2,29 @@
 
 It takes one image, one patch, one head and one query at a time, where the graph works on whole
 batches; the published equations (arXiv:2010.11929, eq. 1 to 4) are all that the two have in common. The
-bits of a training pass are given: masks are inputs.
+bits of a training pass are given: masks are inputs. Of a `Config` it reads the settings as they were
+given, not what vitref derives from them.
 """
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from vitref.array import HostArray
-from vitref.config import Config
 from vitref.verify import interpolation
 
+if TYPE_CHECKING:
+    from vitref.config import Config
+
+HostArray = npt.NDArray[Any]
 Arrays = Mapping[str, HostArray]
 Drop = Callable[[str, HostArray, float], HostArray]
 """(path, x of one image, rate) -> x, some of its elements dropped and the others scaled up."""
 
 
-def forward(config: Config, p: Arrays, images: HostArray, train: Any = None) -> dict[str, HostArray]:
+def forward(config: "Config", p: Arrays, images: HostArray, train: Any = None) -> dict[str, HostArray]:
     """Named outputs -> arrays with the batch axis.
 
     `mlp.act` is not among them: far below 0 the graph's GELU is exact against x, not against itself.
@@ -52,7 +56,7 @@ def _dropping(train: Any, image: int) -> Drop:
     return drop
 
 
-def _forward(config: Config, p: Arrays, image: HostArray, drop: Drop, train: Any) -> dict[str, HostArray]:
+def _forward(config: "Config", p: Arrays, image: HostArray, drop: Drop, train: Any) -> dict[str, HostArray]:
     rate, path_rate = (train.dropout, train.drop_path) if train else (0.0, 0.0)
     x = drop("pos_drop", _embed(config, p, image), rate)
     taps = {"embed": x}
@@ -70,18 +74,18 @@ def _forward(config: Config, p: Arrays, image: HostArray, drop: Drop, train: Any
     return taps | _head(config, p, x, drop, rate)
 
 
-def _embed(config: Config, p: Arrays, image: HostArray) -> HostArray:
-    patches, table = _patches(config, p, image), p["pos_embed"][0]
+def _embed(config: "Config", p: Arrays, image: HostArray) -> HostArray:
+    grid, table = _grid(config, image), p["pos_embed"][0]
     prefix = 1 if config.class_token and config.class_position else 0
-    places = interpolation.table(table[prefix:], config.position_grid, config.grid, config.position_resize)
-    x = [patch + place for patch, place in zip(patches, places, strict=True)]
+    places = interpolation.table(table[prefix:], config.position_grid, grid, config.position_resize)
+    x = [patch + place for patch, place in zip(_patches(config, p, image), places, strict=True)]
     if config.class_token:
         x.insert(0, p["cls_token"][0, 0] + (table[0] if prefix else 0))
     return np.stack(x)
 
 
 def _branch(
-    config: Config, p: Arrays, block: str, which: int, x: HostArray, drop: Drop, share: float
+    config: "Config", p: Arrays, block: str, which: int, x: HostArray, drop: Drop, share: float
 ) -> HostArray:
     """What is added to the residual: x, each channel scaled, all of it kept or none."""
     if config.layer_scale:
@@ -89,7 +93,7 @@ def _branch(
     return x * drop(f"{block}.drop_path{which}", np.ones(()), share)
 
 
-def _head(config: Config, p: Arrays, x: HostArray, drop: Drop, rate: float) -> dict[str, HostArray]:
+def _head(config: "Config", p: Arrays, x: HostArray, drop: Drop, rate: float) -> dict[str, HostArray]:
     taps: dict[str, HostArray] = {}
     if config.final_norm == "tokens":
         x = taps["norm"] = _normalise(config, p, "norm", x)
@@ -107,21 +111,27 @@ def _head(config: Config, p: Arrays, x: HostArray, drop: Drop, rate: float) -> d
     return taps
 
 
-def _patches(config: Config, p: Arrays, image: HostArray) -> list[HostArray]:
-    (rows, columns), (h, w), kernel = config.grid, config.patch_size, p["patch_embed.proj.weight"]
+def _grid(config: "Config", image: HostArray) -> tuple[int, int]:
+    """Rows and columns of whole patches; pixels that are left over at the bottom and right do not count."""
+    (h, w), (height, width) = config.patch_size, image.shape[1:]
+    return height // h, width // w
+
+
+def _patches(config: "Config", p: Arrays, image: HostArray) -> list[HostArray]:
+    (rows, columns), (h, w), kernel = _grid(config, image), config.patch_size, p["patch_embed.proj.weight"]
     corners = [(r * h, c * w) for r in range(rows) for c in range(columns)]
     pixels = [image[:, top : top + h, left : left + w] for top, left in corners]
     return [np.tensordot(kernel, patch, axes=3) + p["patch_embed.proj.bias"] for patch in pixels]
 
 
-def _normalise(config: Config, p: Arrays, name: str, x: HostArray) -> HostArray:
+def _normalise(config: "Config", p: Arrays, name: str, x: HostArray) -> HostArray:
     z = (x.T - x.mean(axis=1)) / np.sqrt(x.var(axis=1) + config.eps)
     y: HostArray = np.einsum("ct,c->tc", z, p[f"{name}.weight"]) + p[f"{name}.bias"]
     return y
 
 
 def _attention(
-    config: Config, p: Arrays, name: str, x: HostArray, taps: dict[str, HostArray], drop: Drop, train: Any
+    config: "Config", p: Arrays, name: str, x: HostArray, taps: dict[str, HostArray], drop: Drop, train: Any
 ) -> HostArray:
     d, qkv, weights = config.head_dim, [], []
     for head in range(config.heads):
@@ -139,7 +149,7 @@ def _attention(
     return _affine(p, f"{name}.proj", np.hstack(merged))
 
 
-def _rows(config: Config, p: Arrays, name: str, x: HostArray, first: int) -> HostArray:
+def _rows(config: "Config", p: Arrays, name: str, x: HostArray, first: int) -> HostArray:
     """The `head_dim` outputs of the projection from `first` on."""
     rows = slice(first, first + config.head_dim)
     y: HostArray = np.einsum("ti,oi->to", x, p[f"{name}.weight"][rows])
@@ -151,7 +161,7 @@ def _affine(p: Arrays, name: str, x: HostArray) -> HostArray:
     return y
 
 
-def _gelu(config: Config, x: HostArray) -> HostArray:
+def _gelu(config: "Config", x: HostArray) -> HostArray:
     """x times the normal distribution, or times the logistic function that stands for it."""
     if config.activation == "gelu":
         share = np.array([math.erfc(-value / math.sqrt(2)) / 2 for value in x.flat]).reshape(x.shape)

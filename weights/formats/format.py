@@ -22,12 +22,14 @@ class ConfigFile(NamedTuple):
     pixels        Preprocessing field, or crop_pct -> Fact
     convention    the library's own, which the file implies
     architecture  the published name, which may or may not be one of `conventions.architecture`; or ""
+    classes       class number -> its name, where the file has names; checked later
     """
 
     fields: dict[str, Fact]
     pixels: dict[str, Fact]
     convention: str
     architecture: str
+    classes: Fact | None = None
 
 
 def no_facts(tensors: Mapping[str, Any]) -> dict[str, Fact]:
@@ -38,6 +40,11 @@ def no_facts(tensors: Mapping[str, Any]) -> dict[str, Fact]:
 def already_modern(tensors: Tensors, facts: Mapping[str, Fact]) -> tuple[Tensors, dict[str, str]]:
     """The `modernise` of a format whose files have always been as they are."""
     return tensors, {}
+
+
+def itself(canonical: str) -> Sequence[str]:
+    """The `names` of a format whose names are the canonical ones."""
+    return (canonical,)
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,7 @@ class Format:
                     library that writes such a file
     modernise       (tensors of a file, what is said about the model) -> the same tensors as the library
                     writes them today, and name -> remark for each that changed
+    names           canonical name -> the names in the file, three where query, key and value are apart
     """
 
     name: str
@@ -74,6 +82,7 @@ class Format:
     style: str = ""
     read_pixels: Callable[[Mapping[str, Any], str], dict[str, Fact]] | None = None
     modernise: Callable[[Tensors, Mapping[str, Fact]], tuple[Tensors, dict[str, str]]] = already_modern
+    names: Callable[[str], Sequence[str]] = itself
 
 
 def stacked(parts: Sequence[HostArray]) -> HostArray | None:

@@ -81,6 +81,11 @@ class _Naming(NamedTuple):
             inner = inner.replace(published, by_kind)
         return f"{self.prefix}{_BLOCK}{block[1]}/{inner}"
 
+    def all_of(self, canonical: str) -> list[str]:
+        """The names in the file that hold this parameter: three for query, key and value, else one."""
+        name = self.of(canonical)
+        return [name.format(part) for part in _QKV] if "{}" in name else [name]
+
 
 def _recognises(names: Sequence[str], *, naming: _Naming) -> bool:
     block = f"{naming.prefix}{_BLOCK}"
@@ -217,6 +222,7 @@ def _format(naming: _Naming) -> Format:
         facts=partial(_facts, naming=naming),
         style=f"{naming.prefix}{'linen' if naming.linen else ''}",
         modernise=partial(_without_training, naming=naming),
+        names=naming.all_of,
     )
 
 

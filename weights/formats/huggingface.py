@@ -160,9 +160,9 @@ def _facts(tensors: Mapping[str, Any]) -> dict[str, Fact]:
 
 
 _SETTINGS: dict[str, tuple[str, Any]] = {
-    "image_size": ("image_size", 224),
+    "image_size": ("image_size", processors.HF_IMAGE_SIZE),
     "patch_size": ("patch_size", 16),
-    "num_channels": ("channels", 3),
+    "num_channels": ("channels", processors.HF_CHANNELS),
     "hidden_size": ("width", 768),
     "num_hidden_layers": ("depth", 12),
     "num_attention_heads": ("heads", 12),
@@ -179,8 +179,7 @@ _ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "g
 def _read_config(content: Mapping[str, Any], where: str, sizes: Mapping[str, Fact]) -> ConfigFile | None:
     if "model_type" not in content and "hidden_size" not in content:
         return None
-    if content.get("model_type", "vit") != "vit":
-        raise _unsupported(where, "model_type", content["model_type"], '"vit"')
+    processors.require_vit(content, where)
     fields = {}
     for entry, (field, default) in _SETTINGS.items():
         value = content.get(entry)
@@ -190,7 +189,10 @@ def _read_config(content: Mapping[str, Any], where: str, sizes: Mapping[str, Fac
     if content.get("head_dim") is not None:
         fields["head_dim"] = Fact(content["head_dim"], f"{dot(where)}head_dim")
     fields |= {**_classes(content, where, sizes), **_pooler(content, where, sizes, fields["width"])}
-    return ConfigFile(fields, {}, "huggingface", "")
+    names = content.get("id2label")
+    return ConfigFile(
+        fields, {}, "huggingface", "", None if names is None else Fact(names, f"{dot(where)}id2label")
+    )
 
 
 def _pair(fact: Fact) -> Fact:
@@ -257,6 +259,7 @@ def _format(naming: _Naming) -> Format:
         _facts,
         naming.style,
         processors.huggingface,
+        names=naming.of,
     )
 
 
@@ -271,6 +274,7 @@ def _default() -> Format:
         _read_config,
         _facts,
         read_pixels=processors.huggingface,
+        names=_namings("vit.")[0].of,
     )
 
 

@@ -101,7 +101,14 @@ def _read_config(content: Mapping[str, Any], where: str, sizes: Mapping[str, Fac
         **_mlp_width(arguments.get("mlp_ratio"), place, width, architecture, sizes),
         **_pool(top, arguments, where),
     }
-    return ConfigFile(fields, processors.timm(pretrained, prefix), "timm", architecture)
+    names = content.get("label_names")
+    return ConfigFile(
+        fields,
+        processors.timm(pretrained, prefix),
+        "timm",
+        architecture,
+        None if names is None else Fact(names, f"{where}: label_names"),
+    )
 
 
 def _width(content: Mapping[str, Any], arguments: Mapping[str, Any], where: str, found: Fact) -> Fact | None:

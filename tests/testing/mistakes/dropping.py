@@ -53,8 +53,7 @@ def along_the_last_axis(x: Array, *, mask: Array, rate: float, xp: Any = NUMPY) 
     """One bit per channel, which fits where a batch has as many images as channels."""
     if x.shape[-1] != x.shape[0]:
         return drop_path.forward(x, mask=mask, rate=rate)
-    y, saved = dropout.forward(x, mask=np.broadcast_to(mask, x.shape), rate=rate)
-    return y, drop_path.Saved(saved)
+    return dropout.forward(x, mask=np.broadcast_to(mask, x.shape), rate=rate)
 
 
 def path_unscaled(x: Array, *, mask: Array, rate: float, xp: Any = NUMPY) -> Any:
@@ -62,8 +61,8 @@ def path_unscaled(x: Array, *, mask: Array, rate: float, xp: Any = NUMPY) -> Any
 
 
 def other_images_back(dy: Array, saved: drop_path.Saved, *, xp: Any = NUMPY) -> Any:
-    turned = saved.dropout._replace(mask=np.roll(saved.dropout.mask, 1, axis=0))
-    return drop_path.backward(dy, drop_path.Saved(turned))
+    turned = saved._replace(mask=np.roll(saved.mask, 1, axis=0))
+    return drop_path.backward(dy, turned)
 
 
 def gamma_plus_one(x: Array, gamma: Array, *, xp: Any = NUMPY) -> Any:

@@ -3,8 +3,9 @@
     mistake = mistakes.find("softmax_over_queries")
     vitref.trace(weights, image, backend=mistakes.backend(mistake))
 
-`FAMILIES` holds them by subject, `CATALOGUE` by name. To add one is to add a row to the module of its
-subject (see `Mistake`); `vitref mistakes NAME` then plants it and says which checks notice.
+`FAMILIES` holds them by subject, `CATALOGUE` by name; `TOPICS` says what has gone wrong in
+public. To add one is to add a row to the module of its subject (see `Mistake`); `vitref mistakes NAME` then
+plants it and says which checks notice.
 """
 
 from difflib import get_close_matches
@@ -22,8 +23,9 @@ from vitref.verify.mistakes import (
     wiring,
 )
 from vitref.verify.mistakes.mistake import Case, Mistake, backend, plant
+from vitref.verify.mistakes.topics import TOPICS
 
-__all__ = ["CATALOGUE", "FAMILIES", "Case", "Mistake", "backend", "find", "plant"]
+__all__ = ["CATALOGUE", "FAMILIES", "TOPICS", "Case", "Mistake", "backend", "find", "plant"]
 
 FAMILIES: dict[str, tuple[Mistake, ...]] = {
     "preprocessing": preprocessing.MISTAKES,
@@ -45,11 +47,19 @@ CATALOGUE = {mistake.name: mistake for family in FAMILIES.values() for mistake i
 def find(name: str) -> Mistake:
     """The mistake of this name. Raises ConfigError when there is none."""
     if name not in CATALOGUE:
-        close = get_close_matches(str(name), CATALOGUE, n=3) or list(CATALOGUE)[:3]
+        close = _close(str(name))
         raise ConfigError(
-            "mistake",
-            found=repr(name),
-            expected=f"one of {len(CATALOGUE)} names, such as {', '.join(close)}",
-            remedy="vitref mistakes --list shows them.",
+            "vitref mistakes",
+            found=f"the unknown name {name!r}",
+            expected=f"one of {len(CATALOGUE)} names{', such as ' if close else ''}{', '.join(close)}",
+            remedy="See them all with vitref mistakes --list.",
         )
     return CATALOGUE[name]
+
+
+def _close(name: str) -> list[str]:
+    """Names that are spelt alike, then names that share a word."""
+    alike = get_close_matches(name, CATALOGUE, n=3)
+    words = {word for word in name.lower().split("_") if len(word) > 2}
+    sharing = [known for known in CATALOGUE if words & set(known.split("_"))]
+    return list(dict.fromkeys([*alike, *sharing]))[:5]

@@ -31,6 +31,7 @@ MISTAKES = (
     Mistake(
         name="scale_of_width",
         what="the scores are scaled by (heads * head_dim)^-1/2 instead of head_dim^-1/2",
+        topic="attention scale",
         evidence=(
             "lucidrains/vit-pytorch#65",
             "omihub777/ViT-CIFAR#12",
@@ -42,6 +43,7 @@ MISTAKES = (
     Mistake(
         name="scale_of_heads",
         what="the scores are scaled by heads^-1/2 instead of head_dim^-1/2",
+        topic="attention scale",
         evidence=("tenstorrent/tt-metal#56789", "huggingface/pytorch-image-models#2385"),
         shows="blocks.0.attn.scores",
         edits={"scores": (f"{WIDTH} -> width: int = q.shape[-3] if q.ndim > 2 else 1",)},
@@ -49,6 +51,7 @@ MISTAKES = (
     Mistake(
         name="scale_missing",
         what="the scores are not scaled",
+        topic="attention scale",
         evidence=(),
         shows="blocks.0.attn.scores",
         edits={"scores": (f"{POWER} -> 1.0",)},
@@ -56,6 +59,7 @@ MISTAKES = (
     Mistake(
         name="scale_inverted",
         what="the scores are divided by head_dim^-1/2 instead of multiplied",
+        topic="attention scale",
         evidence=("esceptico/perceiver-io#9",),
         shows="blocks.0.attn.scores",
         edits={"scores": (f"{POWER} -> float(width**0.5)",)},
@@ -63,6 +67,7 @@ MISTAKES = (
     Mistake(
         name="scale_twice",
         what="queries and keys are both scaled by head_dim^-1/2",
+        topic="attention scale",
         evidence=(),
         shows="blocks.0.attn.scores",
         edits={"scores": (f"{POWER} -> float(width**-1.0)",)},
@@ -70,6 +75,7 @@ MISTAKES = (
     Mistake(
         name="softmax_over_queries",
         what="the softmax is normalised over the queries instead of the keys",
+        topic="softmax axis",
         evidence=(
             "labmlai/annotated_deep_learning_paper_implementations#146",
             "nerminnuraydogan/vision-transformer#1",
@@ -80,6 +86,7 @@ MISTAKES = (
     Mistake(
         name="softmax_over_heads",
         what="the softmax is normalised over heads and keys together",
+        topic="softmax axis",
         evidence=("facebookresearch/detr#247",),
         shows="blocks.0.attn.softmax",
         edits=softmax_over("(-3, -1) if x.ndim > 3 else -1"),
@@ -87,6 +94,7 @@ MISTAKES = (
     Mistake(
         name="softmax_missing",
         what="the values are averaged with the scores, without softmax",
+        topic="softmax axis",
         evidence=(),
         shows="blocks.0.attn.softmax",
         edits={
@@ -99,6 +107,7 @@ MISTAKES = (
     Mistake(
         name="softmax_overflows",
         what="the maximum is not subtracted before the exponential: noticed where scores are large only",
+        topic="precision",
         evidence=(),
         shows="*",
         edits={"softmax": (f"{EXP} -> e = xp.exp(x)",)},
@@ -106,6 +115,7 @@ MISTAKES = (
     Mistake(
         name="heads_split_without_permutation",
         what="qkv is reshaped to heads without the permutation, so that heads mix tokens",
+        topic="split into heads",
         evidence=HEADS,
         shows="blocks.0.attn.q",
         edits={
@@ -119,6 +129,7 @@ MISTAKES = (
     Mistake(
         name="heads_merged_without_permutation",
         what="the heads' outputs are reshaped to tokens without the permutation",
+        topic="split into heads",
         evidence=HEADS,
         shows="blocks.0.attn.merge",
         edits={
@@ -132,6 +143,7 @@ MISTAKES = (
     Mistake(
         name="qkv_interleaved_per_head",
         what="qkv is read head by head, each with its q, k, v, instead of as blocks of all q, k and v",
+        topic="fused projection",
         evidence=FUSED,
         shows="blocks.0.attn.*",
         edits={
@@ -145,6 +157,7 @@ MISTAKES = (
     Mistake(
         name="heads_innermost",
         what="the channels of q, k and v are read as (head_dim, heads) instead of (heads, head_dim)",
+        topic="split into heads",
         evidence=HEADS,
         shows="blocks.0.attn.q",
         edits={
@@ -167,6 +180,7 @@ MISTAKES = (
     Mistake(
         name="attention_over_the_batch",
         what="attention runs over the images of the batch instead of the tokens (batch_first)",
+        topic="batch axis",
         evidence=("om-ai-lab/OmDet#19", "Exorust/TorchLeet#5", "IBM/TabFormer#14", "zhihou7/BatchFormer#29"),
         shows="blocks.0.attn.qkv",
         edits={
@@ -183,6 +197,7 @@ MISTAKES = (
     Mistake(
         name="softmax_sum_missing_in_dx",
         what="softmax's dx is y dy, without the sum over the keys",
+        topic="gradients",
         evidence=(),
         shows="*.attn.scores:dy",
         backward=True,
@@ -191,6 +206,7 @@ MISTAKES = (
     Mistake(
         name="softmax_diagonal_in_dx",
         what="softmax's dx is dy y (1 - y), the diagonal of its Jacobian only",
+        topic="gradients",
         evidence=(),
         shows="*.attn.scores:dy",
         backward=True,
@@ -199,6 +215,7 @@ MISTAKES = (
     Mistake(
         name="softmax_without_gradient",
         what="softmax passes no gradient on: its dx is zero",
+        topic="gradients",
         evidence=SILENT,
         shows="*.attn.scores:dy",
         backward=True,
@@ -207,6 +224,7 @@ MISTAKES = (
     Mistake(
         name="scale_missing_in_dq",
         what="the scale is left out of the gradient of the queries",
+        topic="gradients",
         evidence=(),
         shows="*.attn.q:dy",
         backward=True,
@@ -215,6 +233,7 @@ MISTAKES = (
     Mistake(
         name="scale_missing_in_dk",
         what="the scale is left out of the gradient of the keys",
+        topic="gradients",
         evidence=(),
         shows="*.attn.k:dy",
         backward=True,
@@ -223,6 +242,7 @@ MISTAKES = (
     Mistake(
         name="ds_transposed_in_dq",
         what="the gradient of the scores is transposed once too often on the way to the queries",
+        topic="gradients",
         evidence=("huggingface/diffusers#14338",),
         shows="*.attn.q:dy",
         backward=True,
@@ -231,6 +251,7 @@ MISTAKES = (
     Mistake(
         name="dq_and_dk_exchanged",
         what="the gradients of queries and keys are exchanged",
+        topic="gradients",
         evidence=(),
         shows="*.attn.q:dy",
         backward=True,
@@ -239,6 +260,7 @@ MISTAKES = (
     Mistake(
         name="p_not_transposed_in_dv",
         what="the attention weights are not transposed in the gradient of the values",
+        topic="gradients",
         evidence=("huggingface/diffusers#14338",),
         shows="*.attn.v:dy",
         backward=True,
@@ -247,6 +269,7 @@ MISTAKES = (
     Mistake(
         name="queries_without_gradient",
         what="no gradient reaches the queries",
+        topic="gradients",
         evidence=(),
         shows="*.attn.q:dy",
         backward=True,
@@ -255,6 +278,7 @@ MISTAKES = (
     Mistake(
         name="heads_not_unmerged",
         what="the gradient of the merged heads is reshaped without the permutation",
+        topic="split into heads",
         evidence=HEADS,
         shows="*.attn.context:dy",
         backward=True,
@@ -268,6 +292,7 @@ MISTAKES = (
     Mistake(
         name="heads_not_unsplit",
         what="the gradients of q, k and v are reshaped to qkv without the permutation",
+        topic="split into heads",
         evidence=HEADS,
         shows="*.attn.qkv:dy",
         backward=True,

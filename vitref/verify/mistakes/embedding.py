@@ -53,6 +53,7 @@ MISTAKES = (
     Mistake(
         name="pixels_channels_last",
         what="the pixels of a patch come as (row, column, channel) to a kernel that has the channels first",
+        topic="order of a patch's pixels",
         evidence=FLATTEN,
         shows="patch_embed.unfold",
         edits={
@@ -66,6 +67,7 @@ MISTAKES = (
     Mistake(
         name="patches_by_columns",
         what="the patches follow each other down the columns instead of along the rows",
+        topic="rows and columns",
         evidence=GRID,
         shows="patch_embed.unfold",
         edits={
@@ -79,6 +81,7 @@ MISTAKES = (
     Mistake(
         name="patches_transposed",
         what="rows and columns of pixels are swapped within each patch",
+        topic="rows and columns",
         evidence=GRID,
         shows="patch_embed.unfold",
         edits={
@@ -92,6 +95,7 @@ MISTAKES = (
     Mistake(
         name="class_token_last",
         what="the class token is put behind the patches, while positions and pooling expect it in front",
+        topic="place of the class token",
         evidence=("ggml-org/llama.cpp#25814",),
         shows="cls_token",
         edits={
@@ -105,6 +109,7 @@ MISTAKES = (
     Mistake(
         name="positions_one_late",
         what="every token gets the position of the token before it",
+        topic="position of the class token",
         evidence=ORDER,
         shows="pos_embed",
         tensors=table_one_late,
@@ -112,6 +117,7 @@ MISTAKES = (
     Mistake(
         name="class_token_without_position",
         what="the class token gets no position although the table has a row for it",
+        topic="position of the class token",
         evidence=ORDER,
         shows="pos_embed",
         tensors=no_row_for_token,
@@ -119,6 +125,7 @@ MISTAKES = (
     Mistake(
         name="class_token_folded",
         what="the class token's position is added to the stored token, and its row is zero",
+        topic="position of the class token",
         evidence=("huggingface/pytorch-image-models#2014",),
         shows="cls_token",
         tensors=folded,
@@ -128,6 +135,7 @@ MISTAKES = (
     Mistake(
         name="positions_by_columns",
         what="the position table is read down the columns instead of along the rows",
+        topic="rows and columns",
         evidence=(*GRID, "facebookresearch/dinov2#582"),
         shows="pos_embed",
         tensors=table_by_columns,
@@ -135,6 +143,7 @@ MISTAKES = (
     Mistake(
         name="positions_cut",
         what="the first rows of the position table are taken where it should be resized",
+        topic="positions not resized",
         evidence=("warpfront/hipfire#324", "huggingface/pytorch-image-models#2190"),
         shows="pos_embed",
         edits={
@@ -150,6 +159,7 @@ MISTAKES = (
     Mistake(
         name="positions_resized_by_count",
         what="the position table is resized only if the number of places differs: (2, 8) serves for (4, 4)",
+        topic="positions not resized",
         evidence=("huggingface/pytorch-image-models#2737", "huggingface/transformers#32410"),
         shows="pos_embed",
         edits={
@@ -162,6 +172,7 @@ MISTAKES = (
     Mistake(
         name="resize_axes_swapped",
         what="the rows of the position table are resized as its columns should be, and the reverse",
+        topic="rows and columns",
         evidence=GRID,
         shows="pos_embed",
         edits={"embed": ('{"rows": rows, "columns": columns, -> {"rows": columns, "columns": rows,',)},
@@ -169,6 +180,7 @@ MISTAKES = (
     Mistake(
         name="resize_without_antialias",
         what="positions are resized bicubically without antialias, torch's default",
+        topic="antialias of positions",
         evidence=("ggml-org/llama.cpp#17577", "open-edge-platform/anomalib#3627"),
         shows="pos_embed",
         config=resized_by("bicubic"),
@@ -176,6 +188,7 @@ MISTAKES = (
     Mistake(
         name="resize_with_antialias",
         what="positions are resized bicubically with antialias, timm's way, where the model has none",
+        topic="antialias of positions",
         evidence=("ggml-org/llama.cpp#17577", "huggingface/transformers#35411"),
         shows="pos_embed",
         config=resized_by("bicubic_antialias"),
@@ -183,6 +196,7 @@ MISTAKES = (
     Mistake(
         name="resize_cubic_half",
         what="positions are resized without antialias by the cubic of a = -1/2, Pillow's and JAX's",
+        topic="cubic coefficient",
         evidence=("jax-ml/jax#15768", "Blaizzy/mlx-vlm#1241", "huggingface/transformers#31960"),
         shows="pos_embed",
         config=resized_by("bicubic_half"),
@@ -190,6 +204,7 @@ MISTAKES = (
     Mistake(
         name="resize_bilinear",
         what="positions are resized bilinearly, pixel centres at half-integers",
+        topic="kind and corners of resizing",
         evidence=("huggingface/pytorch-image-models#2543", "facebookresearch/dinov2#468"),
         shows="pos_embed",
         config=resized_by("bilinear"),
@@ -197,6 +212,7 @@ MISTAKES = (
     Mistake(
         name="resize_align_corners",
         what="positions are resized bilinearly with the corners on each other, as by scipy.ndimage.zoom",
+        topic="kind and corners of resizing",
         evidence=("google-research/scenic#327", "huggingface/pytorch-image-models#750"),
         shows="pos_embed",
         config=resized_by("bilinear_corners"),
@@ -204,6 +220,7 @@ MISTAKES = (
     Mistake(
         name="resize_by_factor",
         what="positions are resized by the factor (n + 0.1) / m instead of to the size n",
+        topic="resizing by a factor",
         evidence=("facebookresearch/dinov2#378", "facebookresearch/dino#8", "huggingface/transformers#35411"),
         shows="pos_embed",
         edits={
@@ -215,6 +232,7 @@ MISTAKES = (
     Mistake(
         name="kernel_gradient_channels_last",
         what="the gradient of the patch kernel is put back as (row, column, channel)",
+        topic="order of a patch's pixels",
         evidence=FLATTEN,
         shows="patch_embed.proj.weight:grad",
         backward=True,
@@ -228,6 +246,7 @@ MISTAKES = (
     Mistake(
         name="class_token_gradient_of_one_image",
         what="the gradient of the class token comes from the first image of the batch alone",
+        topic="gradients",
         evidence=(),
         shows="cls_token:grad",
         backward=True,
@@ -236,6 +255,7 @@ MISTAKES = (
     Mistake(
         name="position_gradient_averaged",
         what="the gradient of the position table is averaged over the batch instead of summed",
+        topic="gradients",
         evidence=(),
         shows="pos_embed:grad",
         backward=True,
@@ -244,6 +264,7 @@ MISTAKES = (
     Mistake(
         name="image_gradient_by_columns",
         what="the gradient of the image puts the patches back down the columns",
+        topic="rows and columns",
         evidence=GRID,
         shows="image:dy",
         backward=True,

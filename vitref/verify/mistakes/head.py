@@ -22,6 +22,7 @@ MISTAKES = (
     Mistake(
         name="mean_with_class_token",
         what="the mean over the patches includes the class token",
+        topic="pooling",
         evidence=("lucidrains/vit-pytorch#226", "huggingface/transformers#37817"),
         shows="pool",
         config=lambda config: replace(config, pool="mean_all") if config.pool == "mean" else config,
@@ -29,6 +30,7 @@ MISTAKES = (
     Mistake(
         name="mean_without_class_token",
         what="the mean over all tokens leaves the class token out",
+        topic="pooling",
         evidence=(),
         shows="pool",
         config=lambda config: replace(config, pool="mean") if config.pool == "mean_all" else config,
@@ -36,6 +38,7 @@ MISTAKES = (
     Mistake(
         name="mean_for_class_token",
         what="the mean over the patches is taken where the model takes the class token",
+        topic="pooling",
         evidence=(),
         shows="pool",
         config=lambda config: replace(config, pool="mean") if config.pool == "token" else config,
@@ -43,6 +46,7 @@ MISTAKES = (
     Mistake(
         name="class_token_for_mean",
         what="the class token is taken where the model takes a mean",
+        topic="pooling",
         evidence=(),
         shows="pool",
         config=lambda config: pooled_by(config, "token"),
@@ -50,6 +54,7 @@ MISTAKES = (
     Mistake(
         name="first_patch_for_class_token",
         what="token 1, the first patch, is taken for the class token",
+        topic="number of tokens before the patches",
         evidence=("evandez/neuron-descriptions#23", "vllm-project/vllm#7153"),
         shows="pool",
         edits={"head": (f"{TOKEN} -> {TOKEN[:-2]}1)",)},
@@ -57,6 +62,7 @@ MISTAKES = (
     Mistake(
         name="last_patch_for_class_token",
         what="the last token is taken for the class token",
+        topic="place of the class token",
         evidence=("ggml-org/llama.cpp#25814",),
         shows="pool",
         edits={"head": (f"{TOKEN} -> {TOKEN[:-2]}tokens.shape[1] - 1)",)},
@@ -64,6 +70,7 @@ MISTAKES = (
     Mistake(
         name="last_patch_dropped",
         what="the slice [:, :-1] takes the last patch for the class token and leaves it out of the mean",
+        topic="place of the class token",
         evidence=("evandez/neuron-descriptions#23",),
         shows="pool",
         edits={
@@ -77,6 +84,7 @@ MISTAKES = (
     Mistake(
         name="pre_logits_without_tanh",
         what="the tanh of the pre-logits layer is left out",
+        topic="head",
         evidence=("huggingface/pytorch-image-models#644",),
         shows="pre_logits.act",
         edits={
@@ -89,6 +97,7 @@ MISTAKES = (
     Mistake(
         name="zero_head",
         what="the head is all zeros, as in checkpoints of pre-training, and every class gets the same logit",
+        topic="head",
         evidence=("google-research/vision_transformer#252",),
         shows="head",
         tensors=zero_head,
@@ -108,6 +117,7 @@ MISTAKES = (
     Mistake(
         name="loss_gradient_summed",
         what="the loss is the mean over the batch, and its gradient that of the sum",
+        topic="gradients",
         evidence=(),
         shows="logits:dy",
         backward=True,
@@ -120,7 +130,7 @@ MISTAKES = (
         shows="loss",
         edits={
             "sigmoid_cross_entropy": (
-                "+ xp.log(e)) / x.shape[0] -> + xp.log(e)) / x.shape[0] / x.shape[1]",
+                "+ xp.log1p(e)) / x.shape[0] -> + xp.log1p(e)) / x.shape[0] / x.shape[1]",
                 "(dy / saved.t.shape[0]) -> (dy / saved.t.shape[0] / saved.t.shape[1])",
             )
         },
@@ -128,6 +138,7 @@ MISTAKES = (
     Mistake(
         name="tanh_slope_wrong",
         what="tanh's gradient is 1 - y instead of 1 - y^2",
+        topic="gradients",
         evidence=(),
         shows="pre_logits.fc:dy",
         backward=True,
@@ -136,6 +147,7 @@ MISTAKES = (
     Mistake(
         name="token_gradient_everywhere",
         what="the gradient of the selected token is given to every token",
+        topic="gradients",
         evidence=(),
         shows="tokens:dy",
         backward=True,
@@ -149,6 +161,7 @@ MISTAKES = (
     Mistake(
         name="mean_gradient_not_divided",
         what="the gradient of the mean over the tokens is not divided by their number",
+        topic="gradients",
         evidence=(),
         shows="tokens:dy",
         backward=True,

@@ -97,6 +97,7 @@ MISTAKES = (
     Mistake(
         name="kernel_hwio",
         what="a patch kernel stored as (h, w, C, D) is filled into (D, C, h, w) without a transposition",
+        topic="layout of the patch kernel",
         evidence=("helper2424/resnet10#2",),
         shows="patch_embed.proj",
         tensors=each("patch_embed.proj.weight", lambda a, c: a.transpose(2, 3, 1, 0).reshape(a.shape)),
@@ -104,6 +105,7 @@ MISTAKES = (
     Mistake(
         name="kernel_channels_last",
         what="a patch weight whose rows are (row, column, channel) is viewed as (channel, row, column)",
+        topic="order of a patch's pixels",
         evidence=FLATTEN,
         shows="patch_embed.proj",
         tensors=each("patch_embed.proj.weight", lambda a, c: a.transpose(0, 2, 3, 1).reshape(a.shape)),
@@ -111,6 +113,7 @@ MISTAKES = (
     Mistake(
         name="patch_bias_missing",
         what="the bias of the patch projection is dropped",
+        topic="layout of the patch kernel",
         evidence=(),
         shows="patch_embed.proj",
         tensors=zeros("patch_embed.proj.bias"),
@@ -118,6 +121,7 @@ MISTAKES = (
     Mistake(
         name="qkv_rows_interleaved",
         what="the rows of the fused projection are read head by head, as some training frameworks store them",
+        topic="fused projection",
         evidence=FUSED,
         shows="blocks.0.attn.qkv",
         tensors=lambda tensors, config: {
@@ -128,6 +132,7 @@ MISTAKES = (
     Mistake(
         name="qkv_rows_heads_innermost",
         what="rows (heads, head_dim) of the fused projection are filled in as (head_dim, heads)",
+        topic="fused projection",
         evidence=FUSED,
         shows="blocks.0.attn.qkv",
         tensors=each("qkv.weight", heads_inside),
@@ -135,6 +140,7 @@ MISTAKES = (
     Mistake(
         name="keys_and_values_exchanged",
         what="the fused projection is filled in the order q, v, k",
+        topic="fused projection",
         evidence=(),
         shows="blocks.0.attn.qkv",
         tensors=lambda tensors, config: {
@@ -145,6 +151,7 @@ MISTAKES = (
     Mistake(
         name="qkv_bias_missing",
         what="the bias of the fused projection is dropped",
+        topic="bias of queries, keys and values",
         evidence=("Project-MONAI/MONAI#5148", "baaivision/EVA#59", "microsoft/unilm#510"),
         shows="blocks.0.attn.qkv",
         tensors=zeros("qkv.bias"),
@@ -152,6 +159,7 @@ MISTAKES = (
     Mistake(
         name="key_bias_missing",
         what="the bias of the keys is dropped",
+        topic="bias of queries, keys and values",
         evidence=("facebookresearch/dinov3#195", "ricklisz/MedDINOv3#10"),
         shows="blocks.0.attn.qkv",
         tensors=each("qkv.bias", zero_key_bias),
@@ -162,6 +170,7 @@ MISTAKES = (
     Mistake(
         name="square_weights_transposed",
         what="square weights are not transposed, where nothing in their shape asks for it",
+        topic="names of tensors",
         evidence=("mindspore-lab/mindone#399",),
         shows="blocks.0.*",
         tensors=square_transposed,
@@ -169,6 +178,7 @@ MISTAKES = (
     Mistake(
         name="norms_left_untrained",
         what="the LayerNorms keep weight 1 and bias 0, because their names in the file were not known",
+        topic="names of tensors",
         evidence=SILENT,
         shows="blocks.0.norm1",
         tensors=norms_at_start,
@@ -176,6 +186,7 @@ MISTAKES = (
     Mistake(
         name="attention_left_untrained",
         what="the attention keeps its random start, because its names in the file were not known",
+        topic="names of tensors",
         evidence=(*SILENT, "mlfoundations/open_clip#915"),
         shows="blocks.0.attn.qkv",
         tensors=untrained,
@@ -183,6 +194,7 @@ MISTAKES = (
     Mistake(
         name="norms_exchanged",
         what="the two LayerNorms of each block are exchanged",
+        topic="LayerNorms mixed up",
         evidence=("sdc17/CrossGET#2",),
         shows="blocks.0.norm1",
         tensors=norms_exchanged,
@@ -197,6 +209,7 @@ MISTAKES = (
     Mistake(
         name="layer_scale_dropped",
         what="LayerScale's factors are not in the loaded model, which takes 1",
+        topic="LayerScale",
         evidence=("riccardomusmeci/mlx-image#26", "davidtag/llm#10"),
         shows="blocks.0.ls1",
         tensors=each(".gamma", lambda array, config: np.ones_like(array)),
@@ -204,6 +217,7 @@ MISTAKES = (
     Mistake(
         name="layer_scale_folded",
         what="LayerScale is multiplied into the weights before it: outputs stay, gradients do not",
+        topic="LayerScale",
         evidence=(),
         shows="blocks.0.attn.proj",
         tensors=scale_folded,
@@ -211,6 +225,7 @@ MISTAKES = (
     Mistake(
         name="weights_in_bfloat16",
         what="the weights went through bfloat16",
+        topic="precision",
         evidence=(),
         shows="patch_embed.proj",
         tensors=in_bfloat16,

@@ -1,6 +1,7 @@
 """What a mistake is, and how it is planted: in code, settings, weights or pixels."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ from vitref import backends
 from vitref.array import HostArray
 from vitref.backends.interface import Backend
 from vitref.config import Config
+from vitref.errors import ConfigError, Error
 from vitref.masks import Train
 from vitref.preprocessing import Preprocessing
 from vitref.verify.mistakes import edit
@@ -20,7 +22,9 @@ Tensors = dict[str, HostArray]
 class Mistake:
     """name        short, unique; as the command line takes it
     what        one sentence: what the wrong program does
-    evidence    public reports of it, owner/repository#number; () where it is known without one
+    topic       the entry of `topics.TOPICS` that it belongs to; "" where it is known without a report
+    evidence    public reports of it, owner/repository#number; () for a variant of one that has
+                some, and where it is known without a report
     shows       where it shows first: a pattern (fnmatch) of the first tap that moves
     backward    True when the forward pass is right and a gradient is wrong
 
@@ -39,6 +43,7 @@ class Mistake:
     what: str
     evidence: tuple[str, ...]
     shows: str
+    topic: str = ""
     backward: bool = False
     edits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     config: Callable[[Config], Config] | None = None
@@ -78,23 +83,51 @@ def backend(mistake: Mistake, on: str | Backend = "numpy") -> Backend:
     """A backend with the wrong code in the place of the right one, and without other kernels.
 
     `vitref.forward`, `backward` and `trace` take it as their `backend`. For a mistake that is not one
-    of code it is the backend `on`, without kernels. Raises BackendError for an unknown `on`.
+    of code it is the backend `on`, without kernels. Raises BackendError for an unknown `on`,
+    and ConfigError as `plant` does.
     """
     right = backends.get(on)
-    kernels = {name: edit.kernel(name, edits) for name, edits in mistake.edits.items()}
+    with _row_of(mistake):
+        kernels = {name: edit.kernel(name, edits) for name, edits in mistake.edits.items()}
     return replace(right, name=f"{right.name}, mistaken: {mistake.name}", kernels=kernels)
 
 
 def plant(mistake: Mistake, case: Case) -> Case:
-    """The case with the mistake in it. Raises a `vitref.Error` when it does not fit these weights."""
+    """The case with the mistake in it.
+
+    Raises CheckpointError when what a wrong loader makes, or wrong settings, do not fit these weights;
+    and ConfigError when the mistake changes nothing that there is: a line that stands nowhere, a tensor
+    that the model does not have.
+    """
     weights, recipe = case.weights, case.weights.preprocessing
     if mistake.edits:
         return case._replace(backend=backend(mistake, case.backend))
     if mistake.config:
-        changed: Any = Weights(dict(weights), mistake.config(weights.config), preprocessing=recipe)
+        with _row_of(mistake):
+            config = mistake.config(weights.config)
+        changed: Any = Weights(dict(weights), config, preprocessing=recipe)
         return case._replace(weights=changed)
     if mistake.tensors:
-        return case._replace(weights=weights.replace(mistake.tensors(dict(weights), weights.config)))
+        with _row_of(mistake):
+            tensors = mistake.tensors(dict(weights), weights.config)
+            for name in tensors:
+                weights[name]
+        return case._replace(weights=weights.replace(tensors))
     if mistake.pixels and recipe is not None and case.image.dtype.kind == "u":
-        return case._replace(image=mistake.pixels(case.image, recipe))
+        with _row_of(mistake):
+            return case._replace(image=mistake.pixels(case.image, recipe))
     return case
+
+
+@contextmanager
+def _row_of(mistake: Mistake) -> Iterator[None]:
+    """An error here is one of the catalogue, and must not pass for a mistake that is noticed."""
+    try:
+        yield
+    except (Error, ImportError, LookupError, SyntaxError, ValueError) as error:
+        raise ConfigError(
+            f"the mistake {mistake.name}",
+            found=f"{type(error).__name__}: {error}",
+            expected="a change of code, settings, tensors or pixels that there are",
+            remedy="Correct its row in vitref/verify/mistakes.",
+        ) from error

@@ -16,6 +16,7 @@ MISTAKES = (
     Mistake(
         name="gelu_tanh_for_erf",
         what="GELU in its tanh form, the default of JAX and ggml, where the model has the exact one",
+        topic="form of GELU",
         evidence=("tinygrad/tinygrad#16162", "huggingface/candle#900"),
         shows="blocks.0.mlp.act",
         config=lambda config: replace(config, activation="gelu_tanh"),
@@ -23,6 +24,7 @@ MISTAKES = (
     Mistake(
         name="gelu_erf_for_tanh",
         what="exact GELU, PyTorch's default, where the model has the tanh form",
+        topic="form of GELU",
         evidence=("goodfire-ai/spd#624", "apache/tvm#14814"),
         shows="blocks.0.mlp.act",
         config=lambda config: replace(config, activation="gelu"),
@@ -30,6 +32,7 @@ MISTAKES = (
     Mistake(
         name="quick_gelu",
         what="x sigmoid(1.702 x) where the model has exact GELU",
+        topic="QuickGELU",
         evidence=QUICK,
         shows="blocks.0.mlp.act",
         edits={"gelu": (f"{ERF} -> 0.5 * (1 + xp.tanh(0.851 * x))", f"{ERF_SLOPE} -> 1.702 * p * (1 - p)")},
@@ -56,6 +59,7 @@ MISTAKES = (
     Mistake(
         name="gelu_slope_missing",
         what="GELU's gradient is P(x), without x P'(x)",
+        topic="gradients",
         evidence=(),
         shows="*.mlp.fc1:dy",
         backward=True,
@@ -64,6 +68,7 @@ MISTAKES = (
     Mistake(
         name="gelu_other_slope",
         what="the gradient of the other form of GELU",
+        topic="gradients",
         evidence=(),
         shows="*.mlp.fc1:dy",
         backward=True,
@@ -72,6 +77,7 @@ MISTAKES = (
     Mistake(
         name="gelu_cube_not_differentiated",
         what="the factor 3 of the cube is left out of the gradient of GELU's tanh form",
+        topic="gradients",
         evidence=(),
         shows="*.mlp.fc1:dy",
         backward=True,
@@ -80,6 +86,7 @@ MISTAKES = (
     Mistake(
         name="dbias_averaged",
         what="the gradient of a linear layer's bias is averaged over tokens and images, not summed",
+        topic="gradients",
         evidence=(),
         shows="*.bias:grad",
         backward=True,
@@ -88,6 +95,7 @@ MISTAKES = (
     Mistake(
         name="dweight_of_one_token",
         what="the gradient of a linear layer's weight comes from the first row alone",
+        topic="gradients",
         evidence=(),
         shows="*.weight:grad",
         backward=True,
@@ -101,6 +109,7 @@ MISTAKES = (
     Mistake(
         name="weight_transposed_in_dx",
         what="the weight of a square linear layer is transposed on the way back",
+        topic="gradients",
         evidence=(),
         shows="*:dy",
         backward=True,

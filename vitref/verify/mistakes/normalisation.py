@@ -12,6 +12,7 @@ MISTAKES = (
     Mistake(
         name="eps_1e-5",
         what="eps of every LayerNorm is 1e-5, PyTorch's default, instead of the model's",
+        topic="eps of LayerNorm",
         evidence=EPS,
         shows="blocks.0.norm1",
         config=lambda config: replace(config, eps=1e-5),
@@ -19,6 +20,7 @@ MISTAKES = (
     Mistake(
         name="eps_1e-12",
         what="eps of every LayerNorm is 1e-12, the default of transformers' ViT, instead of the model's",
+        topic="eps of LayerNorm",
         evidence=("huggingface/transformers#18137",),
         shows="blocks.0.norm1",
         config=lambda config: replace(config, eps=1e-12),
@@ -26,6 +28,7 @@ MISTAKES = (
     Mistake(
         name="eps_1e-6",
         what="eps of every LayerNorm is 1e-6, timm's and Google's, instead of the model's",
+        topic="eps of LayerNorm",
         evidence=("huggingface/transformers#18137",),
         shows="blocks.0.norm1",
         config=lambda config: replace(config, eps=1e-6),
@@ -33,6 +36,7 @@ MISTAKES = (
     Mistake(
         name="eps_1e-3",
         what="eps of every LayerNorm is 1e-3, Keras' default, instead of the model's",
+        topic="eps of LayerNorm",
         evidence=("keras-team/keras-hub#642", "keras-team/keras-hub#728"),
         shows="blocks.0.norm1",
         config=lambda config: replace(config, eps=1e-3),
@@ -40,6 +44,7 @@ MISTAKES = (
     Mistake(
         name="eps_outside_root",
         what="eps is added to the standard deviation instead of the variance",
+        topic="formula of LayerNorm",
         evidence=("codertimo/BERT-pytorch#30", "hyunwoongko/transformer#7", "hkproj/pytorch-transformer#31"),
         shows="blocks.0.norm1",
         edits={
@@ -54,6 +59,7 @@ MISTAKES = (
     Mistake(
         name="bessel",
         what="the variance is divided by C - 1 instead of C",
+        topic="formula of LayerNorm",
         evidence=("harvardnlp/annotated-transformer#119", "harvardnlp/annotated-transformer#122"),
         shows="blocks.0.norm1",
         edits={
@@ -66,6 +72,7 @@ MISTAKES = (
     Mistake(
         name="joint_statistics",
         what="mean and variance are taken over tokens and channels together",
+        topic="formula of LayerNorm",
         evidence=("patrick-kidger/equinox#521",),
         shows="blocks.0.norm1",
         edits={
@@ -82,6 +89,7 @@ MISTAKES = (
     Mistake(
         name="rms_norm",
         what="the mean is not subtracted, as in RMSNorm",
+        topic="formula of LayerNorm",
         evidence=(),
         shows="blocks.0.norm1",
         edits={
@@ -94,6 +102,7 @@ MISTAKES = (
     Mistake(
         name="one_pass_variance",
         what="the variance is mean(x^2) - mean(x)^2, which cancels: noticed in float32 only",
+        topic="precision",
         evidence=(),
         shows="*",
         edits={
@@ -106,6 +115,7 @@ MISTAKES = (
     Mistake(
         name="final_norm_missing",
         what="the last LayerNorm is never applied",
+        topic="last LayerNorm",
         evidence=("H-EmbodVis/TurboVLA#6", "mlc-ai/mlc-llm#3205", "vllm-project/vllm#8155"),
         shows="*norm",
         edits={
@@ -122,6 +132,7 @@ MISTAKES = (
     Mistake(
         name="norm_after_pooling",
         what="the last LayerNorm is applied to the mean of the tokens instead of to each token",
+        topic="last LayerNorm",
         evidence=("huggingface/pytorch-image-models#2473", "lucidrains/vit-pytorch#274"),
         shows="norm",
         edits={
@@ -143,6 +154,7 @@ MISTAKES = (
     Mistake(
         name="mean_of_g_missing",
         what="the term mean(g) is left out of LayerNorm's dx",
+        topic="gradients",
         evidence=(),
         shows="*:dy",
         backward=True,
@@ -151,6 +163,7 @@ MISTAKES = (
     Mistake(
         name="mean_of_g_xhat_missing",
         what="the term xhat mean(g xhat) is left out of LayerNorm's dx",
+        topic="gradients",
         evidence=(),
         shows="*:dy",
         backward=True,
@@ -159,6 +172,7 @@ MISTAKES = (
     Mistake(
         name="weight_missing_in_dx",
         what="LayerNorm's dx is made of dy instead of dy * weight",
+        topic="gradients",
         evidence=(),
         shows="*:dy",
         backward=True,
@@ -167,6 +181,7 @@ MISTAKES = (
     Mistake(
         name="norm_dbias_over_one_axis",
         what="LayerNorm's dbias is summed over the first axis only, as if the input had two axes",
+        topic="gradients",
         evidence=("flagos-ai/FlagGems#5392",),
         shows="*norm*.bias:grad",
         backward=True,
@@ -175,6 +190,7 @@ MISTAKES = (
     Mistake(
         name="norm_without_gradient",
         what="LayerNorm passes no gradient on: its dx is zero",
+        topic="gradients",
         evidence=("huggingface/candle#3613", "paiml/aprender#2196"),
         shows="*:dy",
         backward=True,

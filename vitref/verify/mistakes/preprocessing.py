@@ -54,6 +54,7 @@ MISTAKES = (
     Mistake(
         name="imagenet_statistics",
         what="mean and std of ImageNet for a model that wants 0.5 and 0.5",
+        topic="mean and std",
         evidence=STATISTICS,
         shows="image",
         pixels=recipe(mean=IMAGENET_MEAN, std=IMAGENET_STD),
@@ -61,6 +62,7 @@ MISTAKES = (
     Mistake(
         name="not_normalised",
         what="pixels from 0 to 1, without mean and std",
+        topic="mean and std",
         evidence=("mr-eggplant/SAR#5",),
         shows="image",
         pixels=not_normalised,
@@ -68,6 +70,7 @@ MISTAKES = (
     Mistake(
         name="rescaled_twice",
         what="the pixels are divided by 255 twice",
+        topic="mean and std",
         evidence=(),
         shows="image",
         pixels=rescaled_twice,
@@ -75,6 +78,7 @@ MISTAKES = (
     Mistake(
         name="bilinear_for_bicubic",
         what="the picture is resized bilinearly where the model wants bicubic",
+        topic="filter of the picture",
         evidence=FILTER,
         shows="image",
         pixels=recipe(interpolation="bilinear"),
@@ -82,6 +86,7 @@ MISTAKES = (
     Mistake(
         name="nearest_for_bicubic",
         what="the picture is resized to nearest pixels where the model wants bicubic",
+        topic="filter of the picture",
         evidence=FILTER,
         shows="image",
         pixels=recipe(interpolation="nearest"),
@@ -89,6 +94,7 @@ MISTAKES = (
     Mistake(
         name="picture_without_antialias",
         what="the picture is resized by the right filter without antialias, as by OpenCV or older torch",
+        topic="antialias of the picture",
         evidence=(*ANTIALIAS, "alibaba/MNN#4595"),
         shows="image",
         pixels=without_antialias,
@@ -96,6 +102,7 @@ MISTAKES = (
     Mistake(
         name="squashed",
         what="the picture is squashed to the model's size instead of cropped",
+        topic="crop and shape of the picture",
         evidence=GEOMETRY,
         shows="image",
         pixels=lambda pictures, right: preprocess(
@@ -105,6 +112,7 @@ MISTAKES = (
     Mistake(
         name="crop_of_all",
         what="the shortest side is resized to the model's size itself, without the margin that is cut off",
+        topic="crop and shape of the picture",
         evidence=("huggingface/transformers#28264",),
         shows="image",
         pixels=lambda pictures, right: preprocess(pictures, replace(right, resize_to=right.size)),
@@ -112,6 +120,7 @@ MISTAKES = (
     Mistake(
         name="bgr",
         what="the channels are blue, green, red, as OpenCV reads them",
+        topic="colour channels",
         evidence=("kohya-ss/musubi-tuner#176", "tencent-ailab/IP-Adapter#430"),
         shows="image",
         pixels=lambda pictures, right: preprocess(np.ascontiguousarray(pictures[..., ::-1]), right),
@@ -119,6 +128,7 @@ MISTAKES = (
     Mistake(
         name="picture_transposed",
         what="rows and columns of the picture are swapped",
+        topic="rows and columns",
         evidence=("osaurus-ai/vmlx-swift#225",),
         shows="image",
         pixels=lambda pictures, right: preprocess(np.ascontiguousarray(pictures.swapaxes(1, 2)), right),

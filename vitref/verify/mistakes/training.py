@@ -42,6 +42,7 @@ MISTAKES = (
     Mistake(
         name="mask_missing_in_backward",
         what="the gradient passes through what dropout dropped",
+        topic="gradients",
         evidence=(),
         shows="*:dy",
         backward=True,

@@ -4,12 +4,12 @@ from vitref.verify.mistakes.mistake import Mistake
 
 LAST = 'return t.undo("norm1", da, add=dx)'
 NORM1 = 'a = t.step("norm1", layer_norm, x, eps=eps)'
-ATTN = 'a = t.step("attn", attention, a,'
 
 MISTAKES = (
     Mistake(
         name="residual_after_norm",
         what="the residual is taken after the norm: x = norm(x), then x + attn(x)",
+        topic="residual",
         evidence=("pytorch/pytorch#61165", "SHI-Labs/Compact-Transformers#25"),
         shows="blocks.0.add1",
         edits={"block": (f"{NORM1} -> x = {NORM1}", f'{LAST} -> return t.undo("norm1", da + dx)')},
@@ -17,6 +17,7 @@ MISTAKES = (
     Mistake(
         name="norm_after_attention",
         what="the norm stands behind the attention instead of before it",
+        topic="residual",
         evidence=("tracel-ai/burn#1054", "Howuhh/faster-trajectory-transformer#3"),
         shows="blocks.0.norm1",
         edits={
@@ -32,6 +33,7 @@ MISTAKES = (
     Mistake(
         name="no_residual_beside_mlp",
         what="the block ends with the MLP's output, without the residual",
+        topic="residual",
         evidence=(),
         shows="blocks.0.add2",
         edits={
@@ -44,6 +46,7 @@ MISTAKES = (
     Mistake(
         name="layer_scale_skipped",
         what="the branches are not scaled although the model has LayerScale",
+        topic="LayerScale",
         evidence=("riccardomusmeci/mlx-image#26", "tgo-app-dev/vpipe#2"),
         shows="blocks.0.ls1",
         edits={
@@ -58,6 +61,7 @@ MISTAKES = (
     Mistake(
         name="layer_scale_after_residual",
         what="LayerScale is applied to the sum of residual and branch instead of to the branch",
+        topic="LayerScale",
         evidence=(),
         shows="blocks.0.ls1",
         edits={
@@ -73,6 +77,7 @@ MISTAKES = (
     Mistake(
         name="residual_without_gradient_beside_mlp",
         what="the cotangent beside the MLP is dropped",
+        topic="gradients",
         evidence=(),
         shows="*:dy",
         backward=True,
@@ -81,6 +86,7 @@ MISTAKES = (
     Mistake(
         name="residual_without_gradient_beside_attention",
         what="the cotangent beside the attention is dropped",
+        topic="gradients",
         evidence=(),
         shows="*:dy",
         backward=True,
@@ -89,6 +95,7 @@ MISTAKES = (
     Mistake(
         name="residual_gradient_twice",
         what="the cotangent beside the attention is counted twice",
+        topic="gradients",
         evidence=(),
         shows="*:dy",
         backward=True,
@@ -97,6 +104,7 @@ MISTAKES = (
     Mistake(
         name="cotangent_halved_at_sums",
         what="the cotangent of a sum is shared between its summands instead of given to both",
+        topic="gradients",
         evidence=(),
         shows="*:dy",
         backward=True,
@@ -105,6 +113,7 @@ MISTAKES = (
     Mistake(
         name="layer_scale_gradient_averaged",
         what="the gradient of LayerScale's factors is that of their mean",
+        topic="gradients",
         evidence=(),
         shows="*.gamma:grad",
         backward=True,
