@@ -186,6 +186,8 @@ def test_recording_says_what_made_it(weights: vitref.Weights, image: Array, tmp_
     assert recording.about["config"] == CONFIG.to_dict()
     assert recording.about["weights"]["sha256"] == weights.source.sha256
     assert recording.ran["blocks.0.norm1"] == "reference"
+    labelled = vitref.trace(weights, image, LABELS, loss="sigmoid", label_smoothing=0.25, only="loss")
+    assert (labelled.about["loss"], labelled.about["label_smoothing"]) == ("sigmoid", 0.25)
     recording.save(tmp_path / "trace.safetensors")
     tensors = load_file(tmp_path / "trace.safetensors")
     assert {name for name in tensors if not name.startswith("input.")} == set(recording)

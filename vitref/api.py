@@ -174,11 +174,12 @@ def trace(
     )
     gradients = {f"{name}:grad": done.run.gradients[name] for name in call.weights if done.run.gradients}
     taps = done.run.taps | {name: g for name, g in gradients.items() if wanted is None or name in wanted}
+    objective = {"loss": loss, "label_smoothing": label_smoothing} if labels is not None else {}
     return Recording(
         {name: call.backend.to_host(array) for name, array in taps.items()},
         ran=done.run.ran,
         inputs={"image": call.backend.to_host(call.image), **done.given},
-        about=call.about(),
+        about={**call.about(), **objective},
     )
 
 

@@ -21,7 +21,8 @@ class Recording(Mapping[str, HostArray]):
 
     ran      step -> "kernel", "reference", or "reference (why the kernel was not used)"
     inputs   "image", and "labels" or "cotangent.PATH": the arrays that the pass was given
-    about    plain values for JSON: versions, backend, dtype, Config, preprocessing, weights (sha256),
+    about    plain values for JSON: the loss and its label smoothing (the labels in `inputs` are smoothed
+             already), versions, backend, dtype, Config, preprocessing, weights (sha256),
              names of the pictures (None when the image came preprocessed), where each value came from,
              the order of the taps
     """

@@ -17,6 +17,12 @@ from typing import Any, NamedTuple
 from vitref.benchmark.candidates import CANDIDATES, answer
 from vitref.benchmark.case import Case, problem
 
+SETTLE = 0.5
+"""Seconds of rest before a turn: the threads of the candidate before it go on spinning for a while."""
+
+SHORT = 1.0
+"""Seconds: a run below this is repeated once untimed at the start of a turn, to be as warm as a long one."""
+
 WARM_UP = 2
 """Runs before the first that is timed; memory is measured during them."""
 
@@ -40,12 +46,22 @@ def main(name: str, words: str) -> None:
     values, memory = warm_up(call)
     libraries = {module: version(module) for module in candidate.modules}
     say(Started(values, memory, libraries, blas())._asdict())
+    seconds = 0.0
     for _ in sys.stdin:
-        began = time.perf_counter()
-        result = call()
-        seconds = time.perf_counter() - began
-        del result
+        time.sleep(SETTLE)
+        if seconds < SHORT:
+            call()
+        seconds = timed(call)
         say(seconds)
+
+
+def timed(call: Callable[[], Any]) -> float:
+    """Seconds of one run, without the time to free its result."""
+    began = time.perf_counter()
+    result = call()
+    seconds = time.perf_counter() - began
+    del result
+    return seconds
 
 
 def warm_up(call: Callable[[], Any]) -> tuple[list[float], float | None]:
