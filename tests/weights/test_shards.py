@@ -57,7 +57,7 @@ def test_a_missing_shard(weights: Weights, tmp_path: Path) -> None:
     [
         "../model.safetensors",
         "/etc/passwd",
-        "/tmp/model.safetensors",
+        "/elsewhere/model.safetensors",
         "sub/model.safetensors",
         "..\\model.safetensors",
         "C:model.safetensors",
