@@ -77,7 +77,7 @@ def test_queries_may_be_fewer_than_keys() -> None:
     q, k, v, dy = arrays()
     q, dy = q[:, :, :7], dy[:, :, :7]
     for mine, expected in zip(by_kernel(q, k, v, dy), by_reference(q, k, v, dy), strict=True):
-        np.testing.assert_allclose(mine, expected, rtol=0, atol=1e-13)
+        assert np.linalg.norm(mine - expected) <= tolerance("float64", TOKENS) * np.linalg.norm(expected)
 
 
 def test_inference_keeps_nothing_and_backward_may_be_repeated() -> None:

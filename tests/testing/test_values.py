@@ -5,6 +5,7 @@ import pytest
 
 from vitref import backends
 from vitref.components import split_heads
+from vitref.testing import tolerance
 from vitref.testing.cases import SPECS
 from vitref.testing.problem import Case, numbers, problem
 from vitref.testing.shapes import Arguments, Labels
@@ -76,7 +77,7 @@ def test_parameters_are_never_in_the_regime_of_the_inputs() -> None:
 def test_labels_as_rows(kind: str, total: bool) -> None:
     rows = Labels(kind, 5, 4).values(rng(), "float64")
     assert rows.shape == (5, 4)
-    assert np.allclose(np.sum(rows, axis=1), 1, rtol=0, atol=1e-15) == total
+    assert np.allclose(np.sum(rows, axis=1), 1, rtol=0, atol=tolerance("float64")) == total
 
 
 def test_labels_as_integers_reach_every_class() -> None:

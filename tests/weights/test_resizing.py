@@ -11,6 +11,7 @@ from vitref.config import Config
 from vitref.errors import ConfigError
 from vitref.preprocessing import Preprocessing
 from vitref.resampling import RECIPES
+from vitref.testing import tolerance
 from vitref.weights import Weights, load
 
 
@@ -29,9 +30,8 @@ def test_resized_weights_give_what_the_graph_gives(weights: Weights, kind: str) 
     running = Weights(dict(wide), config)
     image = np.random.default_rng(1).normal(size=(2, 3, 20, 9))
     expected = vitref.forward(running, image, dtype="float64")
-    np.testing.assert_allclose(
-        vitref.forward(resized, image, dtype="float64"), expected, rtol=1e-12, atol=1e-12
-    )
+    found = vitref.forward(resized, image, dtype="float64")
+    assert np.linalg.norm(found - expected) <= tolerance("float64", 1000) * np.linalg.norm(expected)
 
 
 def test_a_known_resize(weights: Weights) -> None:
@@ -42,7 +42,8 @@ def test_a_known_resize(weights: Weights) -> None:
     assert np.array_equal(new[0, 0], old[0, 0])
     before, after = old[0, 1:].reshape(3, 4, 12), new[0, 1:].reshape(5, 4, 12)
     assert np.array_equal(after[::2], before)
-    np.testing.assert_allclose(after[1], (before[0] + before[1]) / 2, rtol=1e-6, atol=1e-7)
+    bound = tolerance("float32")
+    np.testing.assert_allclose(after[1], (before[0] + before[1]) / 2, rtol=bound, atol=bound)
 
 
 def test_all_else_stays(weights: Weights) -> None:
