@@ -469,3 +469,39 @@ def test_errors_survive_pickling() -> None:
     error = vitref.ConfigError("a", found="b", expected="c", remedy="D.")
     again = pickle.loads(pickle.dumps(error))
     assert (type(again), str(again)) == (vitref.ConfigError, "a: found b; expected c. D.")
+
+
+# Gradients written to the arrays of an earlier call
+
+
+def test_gradients_are_written_to_the_arrays_of_an_earlier_call(weights: vitref.Weights) -> None:
+    rng = np.random.default_rng(4)
+    first, second = rng.standard_normal((2, 2, 3, 6, 9))
+    expected = vitref.backward(weights, second, LABELS)
+    earlier = vitref.backward(weights, first, LABELS)
+    found = vitref.backward(weights, second, LABELS, out=earlier)
+    for name in weights:
+        np.testing.assert_array_equal(found.weights[name], expected.weights[name])
+    assert all(found.weights[name] is earlier.weights[name] for name in weights if _owns(earlier, name))
+    assert found.loss == expected.loss
+    np.testing.assert_array_equal(found.image, expected.image)
+
+
+def _owns(gradients: vitref.Gradients, name: str) -> bool:
+    return bool(gradients.weights[name].base is None)
+
+
+@pytest.mark.parametrize("wrong", ["dtype", "model", "frozen", "junk", "missing"])
+def test_arrays_that_cannot_take_the_gradients_are_refused(weights: vitref.Weights, wrong: str) -> None:
+    image = np.zeros((2, 3, 6, 9))
+    out: Any = vitref.backward(weights, image, LABELS, dtype="float64" if wrong == "dtype" else "float32")
+    if wrong == "model":
+        out.weights["head.weight"] = np.zeros((6, 6), np.float32)
+    elif wrong == "frozen":
+        out.weights["head.weight"].flags.writeable = False
+    elif wrong == "missing":
+        del out.weights["head.weight"]
+    elif wrong == "junk":
+        out = 3
+    with pytest.raises(vitref.ConfigError, match=r"out\.weights\["):
+        vitref.backward(weights, image, LABELS, out=out)

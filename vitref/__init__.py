@@ -9,7 +9,7 @@
 
 from importlib.metadata import version
 
-from vitref.api import Gradients, backward, forward, init, load, preprocess, trace
+from vitref.api import Gradients, backward, forward, init, load, preprocess, stream, trace
 from vitref.config import Config
 from vitref.errors import BackendError, CheckpointError, ConfigError, Error, ImageError
 from vitref.masks import Train
@@ -37,5 +37,6 @@ __all__ = [
     "init",
     "load",
     "preprocess",
+    "stream",
     "trace",
 ]

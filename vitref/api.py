@@ -3,27 +3,27 @@
 Wherever weights are asked for, the path of a checkpoint does too. `image` is a preprocessed float
 array (C, H, W) or (N, C, H, W), or pictures to be decoded and preprocessed as the checkpoint's
 convention says: a path, a Pillow image, a uint8 array (H, W, C) or (N, H, W, C), or a list of these.
-Results are NumPy arrays and always carry the batch axis.
+Results always carry the batch axis. They are NumPy arrays; for a preprocessed image of another library
+(a torch tensor, a CuPy or JAX array) that lies where the backend computes, they are arrays of that library.
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from vitref import images
+from vitref import backends, images
 from vitref.array import HostArray
 from vitref.backends.interface import Backend
-from vitref.call import Call, run_pass
+from vitref.call import Call, output, reusable, run_pass, written
 from vitref.errors import ConfigError
-from vitref.graph import vit
 from vitref.masks import Train
 from vitref.preprocessing import Preprocessing
 from vitref.recording import Recording
-from vitref.run import Trace
+from vitref.streaming import streamed
 from vitref.weights import Weights, init, load
 
-__all__ = ["Gradients", "backward", "forward", "init", "load", "preprocess", "trace"]
+__all__ = ["Gradients", "backward", "forward", "init", "load", "preprocess", "stream", "trace"]
 
 WeightsLike: TypeAlias = Weights | str | os.PathLike[str]
 """Weights, or the path of a checkpoint that needs no further facts."""
@@ -43,9 +43,9 @@ class Gradients:
     """
 
     loss: float | None
-    logits: HostArray | None
-    weights: dict[str, HostArray]
-    image: HostArray
+    logits: Any
+    weights: dict[str, Any]
+    image: Any
 
     def __repr__(self) -> str:
         return f"Gradients(loss={self.loss}, {len(self.weights)} weights, image {self.image.shape})"
@@ -78,16 +78,38 @@ def forward(
     backend: str | Backend = "numpy",
     dtype: str = "float32",
     precision: str = "strict",
-) -> HostArray:
+    check_finite: bool = False,
+) -> Any:
     """The model's final output: logits (N, classes), or (N, width) for a model without head.
 
-    Image and weights are converted to `dtype` ("float32" or "float64"), everything is computed in
-    it, and the result has it. With `train` it is a training pass: dropout and DropPath are active.
-    Raises ConfigError, ImageError, CheckpointError or BackendError.
+    Image and weights are converted to `dtype`, everything is computed in it, and the result has it:
+    "float64" or "float32"; on a GPU also "bfloat16" and "float16", whose results are float32. With
+    `train` it is a training pass: dropout and DropPath are active. `check_finite` raises when an image
+    on a device, or the result, has values that are not finite. Raises ConfigError, ImageError,
+    CheckpointError or BackendError.
     """
-    call = Call.prepare(_loaded(weights), image, backend, dtype, precision, train)
-    y = Trace(call.run(keep=False)).step("", vit, call.image, **call.model)
-    return call.backend.to_host(y)
+    call = Call.prepare(_loaded(weights), image, backend, dtype, precision, train, check_finite)
+    return call.result(output(call))
+
+
+def stream(
+    weights: WeightsLike,
+    batches: Iterable[Any],
+    *,
+    backend: str | Backend = "numpy",
+    dtype: str = "float32",
+    precision: str = "strict",
+    check_finite: bool = False,
+) -> Iterator[Any]:
+    """The final output of each batch in turn, as `forward` gives it.
+
+    The next batch is read, decoded and moved to the device in another thread while this one is
+    computed; at most two batches are held. A batch of fewer images than the first one is filled up with
+    zeros, which are cut off again: an image's result does not depend on which batch was the last.
+    Raises as `forward` does, at the batch that is wrong.
+    """
+    loaded, settings = _loaded(weights), (backends.get(backend), dtype, precision, None, check_finite)
+    return streamed(lambda batch: Call.prepare(loaded, batch, *settings), batches)
 
 
 def backward(
@@ -102,6 +124,8 @@ def backward(
     backend: str | Backend = "numpy",
     dtype: str = "float32",
     precision: str = "strict",
+    check_finite: bool = False,
+    out: Gradients | None = None,
 ) -> Gradients:
     """The gradient of a loss, the mean over the batch, or of what `cotangent` weighs.
 
@@ -112,6 +136,9 @@ def backward(
     cotangent        instead of labels: an array for the final output, or {named output: array}; the
                      gradients are those of the sum over all outputs of <cotangent, output>
     train            settings of a training pass: dropout and DropPath are active
+    check_finite     raises when an image on a device, or a result, has values that are not finite
+    out              what an earlier call of the same model returned: its arrays are used again for the
+                     gradients of the weights, so that its own numbers are lost
 
     A parameter that nothing reaches has a zero gradient. Raises ConfigError when neither or both
     are given or they do not fit, ImageError, CheckpointError or BackendError.
@@ -123,7 +150,8 @@ def backward(
             expected="one of them",
             remedy="Give labels for the cross-entropy, or cotangent= for anything else.",
         )
-    call = Call.prepare(_loaded(weights), image, backend, dtype, precision, train)
+    call = Call.prepare(_loaded(weights), image, backend, dtype, precision, train, check_finite)
+    outs = reusable(call, out.weights if isinstance(out, Gradients) else out)
     named = {"logits"} if call.weights.config.classes else set()
     done = run_pass(
         call,
@@ -132,14 +160,16 @@ def backward(
         loss=loss,
         label_smoothing=label_smoothing,
         cotangent=cotangent,
+        outs=outs,
     )
-    taps = {name: call.backend.to_host(array) for name, array in done.run.taps.items()}
-    return Gradients(
-        loss=float(taps["loss"]) if "loss" in taps else None,
-        logits=taps.get("logits"),
-        weights={name: call.backend.to_host(done.run.gradients[name]) for name in call.weights},
-        image=call.backend.to_host(done.dimage),
-    )
+    taps, gradients = done.run.taps, done.run.gradients
+    with call.backend.scope():
+        return Gradients(
+            loss=float(call.backend.to_host(taps["loss"])) if "loss" in taps else None,
+            logits=call.result(taps["logits"]) if "logits" in taps else None,
+            weights={name: written(call.result(gradients[name]), outs.get(name)) for name in call.weights},
+            image=call.result(done.dimage),
+        )
 
 
 def trace(
@@ -155,6 +185,7 @@ def trace(
     backend: str | Backend = "numpy",
     dtype: str = "float64",
     precision: str = "strict",
+    check_finite: bool = False,
 ) -> Recording:
     """Every activation; with labels or a cotangent also every gradient.
 
@@ -167,7 +198,7 @@ def trace(
         raise ConfigError(
             "labels, cotangent", found="both", expected="at most one of them", remedy="Leave one out."
         )
-    call = Call.prepare(_loaded(weights), image, backend, dtype, precision, train)
+    call = Call.prepare(_loaded(weights), image, backend, dtype, precision, train, check_finite)
     wanted = None if only is None else _tap_names(only)
     done = run_pass(
         call, wanted, labels=labels, loss=loss, label_smoothing=label_smoothing, cotangent=cotangent
@@ -175,10 +206,13 @@ def trace(
     gradients = {f"{name}:grad": done.run.gradients[name] for name in call.weights if done.run.gradients}
     taps = done.run.taps | {name: g for name, g in gradients.items() if wanted is None or name in wanted}
     objective = {"loss": loss, "label_smoothing": label_smoothing} if labels is not None else {}
+    with call.backend.scope():
+        hosted = {name: call.backend.to_host(array) for name, array in {**taps, "": call.image}.items()}
+    image = hosted.pop("")
     return Recording(
-        {name: call.backend.to_host(array) for name, array in taps.items()},
+        hosted,
         ran=done.run.ran,
-        inputs={"image": call.backend.to_host(call.image), **done.given},
+        inputs={"image": image, **done.given},
         about={**call.about(), **objective},
     )
 

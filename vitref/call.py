@@ -1,14 +1,16 @@
 """One call of the model: its arguments checked and converted, then one pass forward and back."""
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from importlib.metadata import version
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
-from vitref import backends, images
+from vitref import backends, images, interchange
 from vitref.array import Array, HostArray
 from vitref.backends.interface import Backend
 from vitref.config import Config
@@ -21,12 +23,16 @@ from vitref.resampling import RECIPES
 from vitref.run import Run, Trace
 from vitref.weights import Weights
 
+SHORT_DTYPES = ("bfloat16", "float16")
+"""Dtypes of storage alone: losses and results of such a run are float32."""
+
 
 @dataclass(frozen=True)
 class Call:
     """Weights and image as the backend's arrays, in the dtype of the run.
 
     pictures   names of the pictures that the image was made of; None when it came preprocessed
+    give_back  makes a result an array of the library that the image came from; None for NumPy's
     """
 
     weights: Weights
@@ -37,6 +43,8 @@ class Call:
     precision: str
     pictures: list[str] | None
     train: Train | None
+    check_finite: bool
+    give_back: interchange.GiveBack | None
 
     @classmethod
     def prepare(
@@ -47,24 +55,56 @@ class Call:
         dtype: str,
         precision: str,
         train: Train | None = None,
+        check_finite: bool = False,
     ) -> "Call":
         """Check and convert; raises ConfigError, ImageError or BackendError."""
         chosen, config = backends.get(backend), weights.config
         _one_of("dtype", dtype, chosen.dtypes)
         _one_of("precision", precision, chosen.precision)
         _check_resize(config)
-        pixels, decoded = images.to_batch(image, config.channels, weights.preprocessing)
-        if pixels.shape[2:] != config.image_size:
-            raise ImageError(
-                "image",
-                found=f"{pixels.shape[2]} x {pixels.shape[3]} pixels",
-                expected=f"{config.image_size[0]} x {config.image_size[1]}, the model's image_size",
-                remedy="Preprocess to that size, or load the weights with image_size=.",
-            )
-        parameters = {name: _moved(name, array, chosen, dtype) for name, array in weights.items()}
-        own = _moved("image", pixels if decoded else pixels.copy(), chosen, dtype)
-        pictures = [name for name, _ in listed(image)] if decoded else None
-        return cls(weights, parameters, own, chosen, dtype, precision, pictures, _train(train))
+        with chosen.scope():
+            if interchange.is_foreign(image):
+                give_back: interchange.GiveBack | None = interchange.give_back(image)
+                own, pictures = _taken(image, config, chosen, dtype), None
+                if check_finite:
+                    _check_finite("image", own, chosen)
+            else:
+                own, pictures = _moved_image(image, weights, chosen, dtype)
+                give_back = None
+            for name, array in weights.items():
+                fitting(name, array, dtype)
+            parameters = weights.on(chosen, dtype)
+        return cls(
+            weights,
+            parameters,
+            own,
+            chosen,
+            dtype,
+            precision,
+            pictures,
+            _train(train),
+            bool(check_finite),
+            give_back,
+        )
+
+    @property
+    def loss_dtype(self) -> str:
+        """Of labels that are probabilities, and of results."""
+        return "float32" if self.dtype in SHORT_DTYPES else self.dtype
+
+    def result(self, array: Array) -> Any:
+        """A result as the caller gets it: NumPy's or in the library of the image, at least float32.
+
+        Raises ConfigError when it has to be finite and is not.
+        """
+        if self.check_finite:
+            _check_finite("the result", array, self.backend)
+        if self.give_back is None:
+            host = self.backend.to_host(array)
+            return host.astype(np.float32) if host.dtype.name in SHORT_DTYPES else host
+        if self.dtype in SHORT_DTYPES:
+            array = self.backend.xp.astype(array, _dtype(self.backend, "float32"))
+        return self.give_back(array)
 
     @property
     def model(self) -> dict[str, Any]:
@@ -75,14 +115,14 @@ class Call:
         return Run(
             self.parameters,
             xp=self.backend.xp,
-            kernels=self.backend.kernels,
+            kernels=self.backend.kernels_at(self.precision),
             constants=self._constant,
             masks=self._mask if self.train else None,
             **options,
         )
 
     def _constant(self, build: Callable[..., HostArray], *arguments: Any) -> Array:
-        return self.backend.from_host(build(*arguments), self.dtype)
+        return _constant(self.backend, self.dtype, build, *arguments)
 
     def _mask(self, path: str, shape: tuple[int, ...], rate: float) -> Array:
         assert self.train is not None
@@ -108,6 +148,7 @@ class Call:
         return {
             "vitref": version("vitref"),
             "numpy": np.__version__,
+            **self.backend.versions,
             "backend": self.backend.name,
             "dtype": self.dtype,
             "precision": self.precision,
@@ -129,6 +170,21 @@ class Pass:
     given: Mapping[str, HostArray] = field(default_factory=dict)
 
 
+def output(call: Call) -> Array:
+    """The model's final output; nothing is saved or recorded. A backend may replay an earlier recording."""
+    backend = call.backend
+
+    def compute(image: Array) -> Array:
+        with backend.workspaces.taken(keep=False) as workspace:
+            return Trace(call.run(keep=False, workspace=workspace)).step("", vit, image, **call.model)
+
+    with backend.scope():
+        if backend.replay is None or call.train is not None:
+            return compute(call.image)
+        key = (tuple(call.image.shape), call.dtype, call.precision)
+        return backend.replay(call.weights, key, compute, call.image)
+
+
 def run_pass(
     call: Call,
     record: frozenset[str] | None,
@@ -137,43 +193,83 @@ def run_pass(
     loss: str = "cross_entropy",
     label_smoothing: float = 0.0,
     cotangent: Any = None,
+    outs: Mapping[str, Array] | None = None,
 ) -> Pass:
     """Forward, and backward when labels or a cotangent are given.
 
-    Raises ConfigError for labels, cotangents or taps that do not fit the model.
+    `outs`: parameter -> an array that kernels may use for its gradient. Raises ConfigError for labels,
+    cotangents or taps that do not fit the model.
     """
     given: dict[str, HostArray] = {}
     _check_loss(labels, loss, label_smoothing)
     if labels is not None:
         n, classes = call.image.shape[0], call.weights.config.classes
-        given = {"labels": check(labels, n, classes, loss, label_smoothing, call.dtype)}
+        given = {"labels": check(labels, n, classes, loss, label_smoothing, call.loss_dtype)}
     elif cotangent is not None:
         given = call.cotangents(cotangent)
-    differentiate = bool(given)
+    usable = {} if call.backend.on_device else outs
+    with call.backend.scope(), call.backend.workspaces.taken(bool(given), usable) as workspace:
+        return _run_pass(call, record, workspace, given, loss if labels is not None else None)
+
+
+def _run_pass(
+    call: Call,
+    record: frozenset[str] | None,
+    workspace: Any,
+    given: Mapping[str, HostArray],
+    loss: str | None,
+) -> Pass:
+    """`loss` is None when `given` are cotangents, or nothing."""
     move = call.backend.from_host
-    part: Any = vit
-    cotangents: dict[str, Array] = {}
+    part: Any = vit if loss is None else supervised
+    cotangents = {} if loss else {name: move(array, call.dtype) for name, array in given.items()}
     extra: dict[str, Any] = {}
-    dy: Array | None = None
-    if labels is None:
-        cotangents = {name: move(array, call.dtype) for name, array in given.items()}
-    else:
-        part, extra = supervised, {"labels": move(given["labels"], given["labels"].dtype.name), "loss": loss}
-        dy = move(np.ones((), call.dtype), call.dtype)
-    run = call.run(keep=differentiate, record=record, cotangents=cotangents)
+    if loss:
+        extra = {"labels": move(given["labels"], given["labels"].dtype.name), "loss": loss}
+    run = call.run(keep=bool(given), record=record, cotangents=cotangents, workspace=workspace)
     t = Trace(run)
     t.step("", part, call.image, **call.model, **extra)
     known("cotangent", cotangents, run.outputs)
     if record is not None:
-        known("only", record, tap_names(run, differentiate))
-    if not differentiate:
+        known("only", record, tap_names(run, bool(given)))
+    if not given:
         return Pass(run, None)
-    dimage = t.undo("", dy)
+    one = run.xp.astype(move(np.ones(()), "float32"), run.outputs["loss"].dtype) if loss else None
+    dimage = t.undo("", one)
     run.finish()
-    names = {"labels": "labels"} if labels is not None else {name: f"cotangent.{name}" for name in given}
-    return Pass(
-        run, run.zeros("image") if dimage is None else dimage, {names[k]: v for k, v in given.items()}
-    )
+    names = {name: "labels" if loss else f"cotangent.{name}" for name in given}
+    dimage = run.zeros("image") if dimage is None else dimage
+    return Pass(run, dimage, {names[name]: array for name, array in given.items()})
+
+
+def reusable(call: Call, out: Any) -> dict[str, HostArray]:
+    """The arrays of earlier gradients that new ones may be written to; none for `out` None.
+
+    Raises ConfigError when they are not those of this model in this dtype.
+    """
+    if out is None:
+        return {}
+    dtype = call.loss_dtype
+    for name, parameter in call.weights.items():
+        array = out.get(name) if isinstance(out, Mapping) else None
+        sound = isinstance(array, np.ndarray) and (array.shape, array.dtype.name) == (parameter.shape, dtype)
+        if call.give_back or not sound or not array.flags.writeable or not array.flags.c_contiguous:
+            raise ConfigError(
+                f"out.weights[{name!r}]",
+                found=f"{type(array).__name__}, shape {getattr(array, 'shape', 'none')}",
+                expected=f"a writeable NumPy array {parameter.shape} of {dtype}",
+                remedy="Give what vitref.backward returned for NumPy images and this model.",
+            )
+    distinct = {id(array): name for name, array in out.items() if array.base is None}
+    return {name: out[name] for name in distinct.values()}
+
+
+def written(gradient: Any, out: HostArray | None) -> Any:
+    """The gradient, in the array `out` where there is one."""
+    if out is None or gradient is out:
+        return gradient
+    np.copyto(out, gradient)
+    return out
 
 
 def tap_names(run: Run, differentiate: bool) -> list[str]:
@@ -248,13 +344,82 @@ def _train(train: Any) -> Train | None:
     )
 
 
+def _moved_image(
+    image: Any, weights: Weights, backend: Backend, dtype: str
+) -> tuple[Array, list[str] | None]:
+    """A host array or pictures -> (the backend's array, names of the pictures or None)."""
+    config = weights.config
+    pixels, decoded = images.to_batch(image, config.channels, weights.preprocessing)
+    _check_size(pixels.shape, config)
+    own = _moved("image", pixels if decoded else pixels.copy(), backend, dtype)
+    return own, [name for name, _ in listed(image)] if decoded else None
+
+
+def _taken(image: Any, config: Config, backend: Backend, dtype: str) -> Array:
+    """An array of another library -> the backend's array, copied on its device."""
+    if backend.from_dlpack is None:
+        raise BackendError(
+            f"backend {backend.name}",
+            found=f"an image of type {type(image).__module__}.{type(image).__qualname__}",
+            expected="a NumPy array or pictures",
+            remedy="Convert it with numpy.asarray, or use the backend of its library.",
+        )
+    array = backend.from_dlpack(image)
+    shape, name = tuple(array.shape), str(array.dtype).rpartition(".")[2]
+    if name not in images.FLOATS or len(shape) not in (3, 4) or shape[-3] != config.channels or 0 in shape:
+        raise ImageError(
+            "image",
+            found=f"an array of shape {shape} and dtype {name} on a device",
+            expected=f"({config.channels}, H, W) or (N, {config.channels}, H, W), {', '.join(images.FLOATS)}",
+            remedy="Give preprocessed values; pixels (uint8) are taken as NumPy arrays.",
+        )
+    _check_size(shape, config)
+    batch = array if len(shape) == 4 else backend.xp.reshape(array, (1, *shape))
+    return backend.xp.astype(batch, _dtype(backend, dtype))
+
+
+def _check_size(shape: tuple[int, ...], config: Config) -> None:
+    if tuple(shape[-2:]) != config.image_size:
+        raise ImageError(
+            "image",
+            found=f"{shape[-2]} x {shape[-1]} pixels",
+            expected=f"{config.image_size[0]} x {config.image_size[1]}, the model's image_size",
+            remedy="Preprocess to that size, or load the weights with image_size=.",
+        )
+
+
+def _check_finite(what: str, array: Array, backend: Backend) -> None:
+    """x - x is NaN where x is not finite: a sum tells, with one number to be waited for."""
+    with np.errstate(invalid="ignore"):
+        none = backend.to_host(backend.xp.sum(array - array))
+    if not np.isfinite(none.astype(np.float64)):
+        raise ConfigError(
+            what,
+            found="values that are NaN or infinite",
+            expected="finite values (check_finite=True)",
+            remedy='Find where they come from; beyond the range of a 16-bit dtype, use dtype="float32".',
+        )
+
+
+@functools.lru_cache(maxsize=64)
+def _constant(backend: Backend, dtype: str, build: Callable[..., HostArray], *arguments: Any) -> Array:
+    return backend.from_host(build(*arguments), dtype)
+
+
+@functools.lru_cache(maxsize=64)
+def _dtype(backend: Backend, dtype: str) -> Any:
+    """The backend's own object for a dtype."""
+    return backend.from_host(np.zeros(()), dtype).dtype
+
+
 def _moved(name: str, array: HostArray, backend: Backend, dtype: str) -> Array:
     return backend.from_host(fitting(name, array, dtype), dtype)
 
 
 def fitting(name: str, array: HostArray, dtype: str) -> HostArray:
     """The array as it is; raises ConfigError when a number in it is too large for `dtype`."""
-    if array.dtype.itemsize > np.dtype(dtype).itemsize and np.abs(array).max(initial=0) > np.finfo(dtype).max:
+    largest = float(ml_dtypes.finfo(dtype).max)
+    if float(ml_dtypes.finfo(array.dtype).max) > largest and np.abs(array).max(initial=0) > largest:
         raise ConfigError(
             name,
             found=f"numbers beyond the range of {dtype}",

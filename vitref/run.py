@@ -52,7 +52,8 @@ class Run:
     record       the taps to keep in `taps`: names of outputs, `PATH:dy` for cotangents; None for all
     inject       path -> array that replaces the step's output for the steps after it
     cotangents   path -> array that is added to the cotangent of the step's output
-    workspace    passed on to kernels, as `workspace.at(step)`
+    workspace    passed on to kernels, as `workspace.at(step, its parameters' names)`; see
+                 `vitref.backends.workspace`
     constants    (build, *arguments) -> array: a table built on the host by `build(*arguments)`, as an
                  array of `xp` in the dtype of the pass
     masks        (path, shape, rate) -> array of 0 and 1 of `xp`: what dropout keeps; None in evaluation
@@ -99,6 +100,13 @@ class Run:
         else:
             reason = kernel.refuses(*inputs, **static)
         return (part, f"reference ({reason})") if reason else (kernel, "kernel")
+
+    def scratch(self, path: str, names: tuple[str, ...], parameters: tuple[str | None, ...]) -> Any:
+        """The workspace of one step: the kernel's names of its parameters, and the model's."""
+        if self.workspace is None:
+            return None
+        present = zip(names, parameters, strict=True)
+        return self.workspace.at(path, {name: full for name, full in present if full is not None})
 
     def _asked(self) -> set[str]:
         """Paths named explicitly: a kernel that hides one of them steps aside."""
@@ -178,11 +186,13 @@ class Trace:
         saved: Any = None
         parameters: tuple[str | None, ...] = ()
         if hasattr(chosen, "PARAMS"):
+            if chosen is not part and hasattr(chosen, "absent"):
+                absent = chosen.absent(**static)
             parameters = tuple(_parameter(stem, p, absent) for p in chosen.PARAMS)
             values = [None if p is None else run.parameters[p] for p in parameters]
             extra: dict[str, Any] = {}
             if chosen is not part:
-                workspace = None if run.workspace is None else run.workspace.at(path)
+                workspace = run.scratch(path, chosen.PARAMS, parameters)
                 extra = {"ws": workspace, "keep": run.keep}
             y, saved = chosen.forward(*inputs, *values, **static, **extra, xp=run.xp)
         else:

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -34,12 +34,13 @@ class Weights(Mapping[str, npt.NDArray[Any]]):
     missing, extra, misshapen, of another dtype or not finite, and ConfigError when `config` is no Config.
     """
 
-    __slots__ = ("__weakref__", "_tensors", "config", "preprocessing", "source")
+    __slots__ = ("__weakref__", "_kept", "_tensors", "config", "preprocessing", "source")
 
     config: Config
     preprocessing: Preprocessing | None
     source: Source
     _tensors: Mapping[str, npt.NDArray[Any]]
+    _kept: dict[Hashable, Any]
 
     def __init__(
         self,
@@ -64,6 +65,7 @@ class Weights(Mapping[str, npt.NDArray[Any]]):
         source = dataclasses.replace(source, tensors=frozen)
         values = {
             "_tensors": source.tensors,
+            "_kept": {},
             "config": config,
             "preprocessing": preprocessing,
             "source": source,
@@ -104,25 +106,53 @@ class Weights(Mapping[str, npt.NDArray[Any]]):
         return _rebuild({**self, **given}, self.config, self.preprocessing, source)
 
     def to(self, backend: str | Backend = "numpy", dtype: str | None = None) -> "Weights":
-        """These weights in `dtype` (each tensor's own when None), as arrays of `backend`.
+        """These weights in `dtype` (each tensor's own when None), and on the backend's device already.
 
-        This version holds NumPy arrays only. Raises BackendError for another backend or dtype, and
-        CheckpointError when a value is too large for the dtype.
+        What one reads from them stays NumPy arrays. Copies on a device are made once and belong to this
+        object: they go with it. Raises BackendError for an unknown backend or dtype, or one that the
+        backend does not compute in, and CheckpointError when a value is too large for the dtype.
         """
-        convert = backends.get(backend).from_host
-        if dtype is not None:
-            known_dtype(dtype)
-        with np.errstate(over="ignore"):
-            arrays = {name: convert(array, dtype or str(array.dtype)) for name, array in self.items()}
-        if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+        chosen = backends.get(backend)
+        result = self if dtype is None else self._converted(known_dtype(dtype))
+        dtypes = {array.dtype.name for array in result.values()}
+        if chosen.on_device and len(dtypes) == 1:
+            result.on(chosen, *dtypes)
+        elif chosen.on_device:
             raise BackendError(
                 "Weights.to",
-                found=f"a backend whose arrays are not NumPy's: {backend!r}",
-                expected="a backend on NumPy arrays",
-                remedy='Use backend="numpy".',
+                found=f"tensors of {', '.join(sorted(dtypes))}",
+                expected="one dtype on a device",
+                remedy="Give dtype=.",
             )
-        if all(arrays[name].dtype == array.dtype for name, array in self.items()):
+        return result
+
+    def on(self, backend: Backend, dtype: str) -> Mapping[str, Any]:
+        """Name -> array of the backend in `dtype`. Copies on a device are made once and kept."""
+        if dtype not in backend.dtypes:
+            raise BackendError(
+                "dtype",
+                found=repr(dtype),
+                expected=f"one of {', '.join(backend.dtypes)} on backend {backend.name}",
+                remedy="Give dtype=.",
+            )
+
+        def move() -> dict[str, Any]:
+            with backend.scope():
+                return {name: backend.from_host(array, dtype) for name, array in self.items()}
+
+        return self.kept((backend, dtype), move) if backend.on_device else move()
+
+    def kept(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What `make` returned the first time that it was asked for under this key."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
+
+    def _converted(self, dtype: np.dtype[Any]) -> "Weights":
+        if all(array.dtype == dtype for array in self.values()):
             return self
+        with np.errstate(over="ignore"):
+            arrays = {name: array.astype(dtype, copy=False) for name, array in self.items()}
         return _rebuild(arrays, self.config, self.preprocessing, self.source)
 
     def resized(self, image_size: int | tuple[int, int]) -> "Weights":

@@ -18,7 +18,7 @@ class Workspace:
     def __len__(self) -> int:
         return len(self.buffers)
 
-    def at(self, step: str) -> SimpleNamespace:
+    def at(self, step: str, parameters: dict[str, str]) -> SimpleNamespace:
         def empty(role: str, shape: tuple[int, ...], dtype: Any) -> HostArray:
             key = ("" if self.by_role else step, role, shape, dtype)
             return self.buffers.setdefault(key, np.full(shape, np.nan, dtype))

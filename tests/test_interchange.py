@@ -1,0 +1,214 @@
+"""Arrays of other libraries in and out, and weights that live on a device."""
+
+import gc
+import re
+import weakref
+from dataclasses import replace
+from typing import Any
+
+import array_api_strict
+import numpy as np
+import pytest
+
+import vitref
+from tests.backends.device import device, to_host
+from tests.test_api import CONFIG, LABELS, random_weights
+from vitref.testing import tolerance
+
+IMAGE = np.random.default_rng(1).standard_normal((2, 3, 6, 9))
+
+
+def strict(array: Any) -> Any:
+    return array_api_strict.asarray(array, copy=True)
+
+
+@pytest.fixture(scope="module")
+def weights() -> vitref.Weights:
+    return random_weights()
+
+
+def close(found: Any, expected: Any) -> bool:
+    """As far as float64 rounding through a small model goes."""
+    return float(np.abs(np.asarray(found) - expected).max()) <= tolerance("float64", 10_000)
+
+
+def test_results_come_back_in_the_library_of_the_image(weights: vitref.Weights) -> None:
+    backend, _ = device()
+    y = vitref.forward(weights, strict(IMAGE), backend=backend, dtype="float64")
+    assert type(y) is type(strict(IMAGE))
+    assert close(to_host(y), vitref.forward(weights, IMAGE, dtype="float64"))
+    found = vitref.backward(weights, strict(IMAGE), LABELS, backend=backend, dtype="float64")
+    expected = vitref.backward(weights, IMAGE, LABELS, dtype="float64")
+    assert type(found.image) is type(y)
+    assert isinstance(found.loss, float)
+    assert all(close(to_host(found.weights[name]), expected.weights[name]) for name in weights)
+
+
+def test_an_array_in_the_hosts_memory_is_taken_by_numpy_and_given_back(weights: vitref.Weights) -> None:
+    y = vitref.forward(weights, strict(IMAGE), dtype="float64")
+    assert type(y) is type(strict(IMAGE))
+    np.testing.assert_array_equal(to_host(y), vitref.forward(weights, IMAGE, dtype="float64"))
+
+
+def test_a_numpy_image_on_a_device_gives_numpy_results(weights: vitref.Weights) -> None:
+    y = vitref.forward(weights, IMAGE, backend=device()[0], dtype="float64")
+    assert isinstance(y, np.ndarray)
+    assert close(y, vitref.forward(weights, IMAGE, dtype="float64"))
+
+
+def test_the_callers_array_is_not_touched_and_not_kept(weights: vitref.Weights) -> None:
+    image = strict(IMAGE)
+    trace = vitref.trace(weights, image, backend=device()[0])
+    image[0, 0, 0, 0] = 77.0
+    assert trace.inputs["image"][0, 0, 0, 0] == IMAGE[0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("image", "complaint"),
+    [
+        (np.zeros((2, 6, 9, 3)), "(3, H, W) or (N, 3, H, W)"),
+        (np.zeros((0, 3, 6, 9)), "(3, H, W) or (N, 3, H, W)"),
+        (np.zeros((2, 3, 6, 9), np.int64), "dtype int64"),
+        (np.zeros((3, 6, 8)), "6 x 8 pixels"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(weights: vitref.Weights, image: Any, complaint: str) -> None:
+    with pytest.raises(vitref.ImageError, match=re.escape(complaint)):
+        vitref.forward(weights, strict(image), backend=device()[0])
+
+
+def test_a_backend_without_dlpack_says_so(weights: vitref.Weights) -> None:
+    with pytest.raises(vitref.BackendError, match=r"a NumPy array or pictures"):
+        vitref.forward(weights, strict(IMAGE), backend=device(from_dlpack=None)[0])
+
+
+class Elsewhere:
+    """An array that NumPy cannot reach."""
+
+    shape = (2, 3, 6, 9)
+
+    def __array_namespace__(self) -> Any:
+        return array_api_strict
+
+    def __dlpack__(self, **options: Any) -> Any:
+        raise BufferError("on device 7")
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, 7
+
+
+def test_an_array_on_another_device_is_refused(weights: vitref.Weights) -> None:
+    with pytest.raises(vitref.BackendError, match="in the host's memory"):
+        vitref.forward(weights, Elsewhere())
+
+
+def test_an_array_of_an_unknown_library_is_refused(weights: vitref.Weights) -> None:
+    nameless = type("Nameless", (), {"__dlpack__": lambda self: None})()
+    with pytest.raises(vitref.ImageError, match="Nameless"):
+        vitref.forward(weights, nameless)
+
+
+def test_weights_go_to_a_device_once_and_leave_it_with_their_object() -> None:
+    weights, (backend, moved) = random_weights(), device()
+    vitref.forward(weights, IMAGE, backend=backend, dtype="float64")
+    first = moved["in"]
+    assert first >= len(weights) + 1
+    vitref.forward(weights, IMAGE, backend=backend, dtype="float64")
+    assert moved["in"] == first + 1
+    gone = weakref.ref(weights)
+    del weights
+    gc.collect()
+    assert gone() is None
+
+
+def test_to_moves_at_once_and_reads_as_before() -> None:
+    weights, (backend, moved) = random_weights(), device()
+    there = weights.to(backend, dtype="float32")
+    assert moved["in"] == len(weights)
+    assert there["head.weight"].dtype == np.float32
+    vitref.forward(there, IMAGE, backend=backend)
+    assert moved["in"] == len(weights) + 1
+    with pytest.raises(vitref.BackendError, match="bfloat16"):
+        weights.to(backend, dtype="bfloat16")
+
+
+def test_the_only_results_moved_are_those_returned(weights: vitref.Weights) -> None:
+    backend, moved = device()
+    vitref.forward(weights, IMAGE, backend=backend)
+    assert moved["out"] == 1
+    vitref.backward(weights, IMAGE, LABELS, backend=backend)
+    assert moved["out"] == 1 + len(weights) + len(("loss", "logits", "image"))
+    vitref.forward(weights, strict(IMAGE), backend=backend)
+    assert moved["out"] == 1 + len(weights) + 3
+
+
+def test_constants_are_moved_once() -> None:
+    fields = {**CONFIG.to_dict(), "position_grid": (2, 4), "position_resize": "bicubic"}
+    resizing, (backend, moved) = random_weights(vitref.Config(**fields)), device()
+    vitref.forward(resizing, IMAGE, backend=backend)
+    before = moved["in"]
+    vitref.forward(resizing, IMAGE, backend=backend)
+    assert moved["in"] == before + 1
+
+
+def test_a_recording_backend_replays_by_weights_and_shape(weights: vitref.Weights) -> None:
+    seen: list[tuple[Any, Any]] = []
+
+    def replay(owner: Any, key: Any, compute: Any, image: Any) -> Any:
+        seen.append((owner, key))
+        return compute(image)
+
+    backend, _ = device(replay=replay)
+    y = vitref.forward(weights, IMAGE, backend=backend, dtype="float64")
+    assert close(y, vitref.forward(weights, IMAGE, dtype="float64"))
+    assert seen == [(weights, ((2, 3, 6, 9), "float64", "strict"))]
+    train = vitref.Train(dropout=0.1)
+    vitref.forward(weights, IMAGE, backend=backend, train=train)
+    assert len(seen) == 1
+
+
+# check_finite
+
+
+@pytest.mark.parametrize("verb", ["forward", "backward", "trace"])
+def test_check_finite_looks_at_an_image_on_a_device(weights: vitref.Weights, verb: str) -> None:
+    wrong = IMAGE.copy()
+    wrong[1, 2, 3, 4] = np.inf
+    labels = [] if verb == "forward" else [LABELS]
+    with pytest.raises(vitref.ConfigError, match="image: found values that are NaN or infinite"):
+        getattr(vitref, verb)(weights, strict(wrong), *labels, backend=device()[0], check_finite=True)
+
+
+def test_check_finite_looks_at_the_result() -> None:
+    huge = random_weights()
+    huge = huge.replace({"head.weight": np.full((5, 6), 1e38), "head.bias": np.full(5, 3.4e38)})
+    image = IMAGE.astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        assert not np.isfinite(vitref.forward(huge, image)).all()
+        with pytest.raises(vitref.ConfigError, match="the result: found values that are NaN"):
+            vitref.forward(huge, image, check_finite=True)
+
+
+# 16-bit results
+
+
+def test_results_of_a_16_bit_run_are_float32() -> None:
+    """With the GELU by tanh: SciPy's erf returns float32."""
+    weights = random_weights(replace(CONFIG, activation="gelu_tanh"))
+
+    def moved(array: Any, dtype: str) -> Any:
+        return np.array(array).astype(dtype)
+
+    backend, _ = device(
+        xp=vitref.backends.get("numpy").xp,  # type: ignore[attr-defined]
+        from_host=moved,
+        to_host=np.asarray,
+        dtypes=("float16",),
+        on_device=False,
+    )
+    y = vitref.forward(weights, IMAGE, backend=backend, dtype="float16")
+    assert y.dtype == np.float32
+    found = vitref.backward(weights, IMAGE, LABELS, backend=backend, dtype="float16")
+    assert {array.dtype.name for array in found.weights.values()} == {"float32"}
+    trace = vitref.trace(weights, IMAGE, only="norm", backend=backend, dtype="float16")
+    assert trace["norm"].dtype == np.float16
