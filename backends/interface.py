@@ -65,6 +65,9 @@ class Backend:
     scope        () -> context manager that every pass runs in: device and stream, threads of BLAS, ...
     from_dlpack  array of another library -> array of `xp` in the same memory; None when it takes NumPy
                  arrays alone. Raises BackendError when the memory is not this backend's
+    pixels       (uint8 NumPy array (N, H, W, C), float64 table (C, 256), dtype name) -> (N, C, H, W): each
+                 value replaced by that of the table, which is rounded to the dtype first; None where
+                 pictures are normalised on the host
     on_device    whether its arrays live elsewhere than NumPy's: parameters are then moved once and kept
                  with their Weights
     replay       how it records forward passes, where it does
@@ -83,6 +86,7 @@ class Backend:
     empty: Empty | None = None
     scope: Callable[[], AbstractContextManager[Any]] = nullcontext
     from_dlpack: Callable[[Any], Array] | None = None
+    pixels: Callable[[HostArray, HostArray, str], Array] | None = None
     on_device: bool = False
     replay: Replay | None = None
     rules: Mapping[str, Callable[..., Any]] = field(default_factory=dict)

@@ -167,6 +167,34 @@ def test_a_recording_backend_replays_by_weights_and_shape(weights: vitref.Weight
     assert len(seen) == 1
 
 
+def test_pixels_may_be_normalised_on_the_device_with_the_same_bits(weights: vitref.Weights) -> None:
+    def pixels(levels: Any, table: Any, dtype: str) -> Any:
+        assert (levels.dtype, table.shape) == (np.uint8, (3, 256))
+        seen.append(levels)
+        chosen = [table.astype(dtype)[c][levels[..., c]] for c in range(3)]
+        return strict(np.stack(chosen, axis=1))
+
+    seen: list[Any] = []
+    pictures = np.random.default_rng(5).integers(0, 256, (2, 6, 9, 3), dtype=np.uint8)
+    there, here = (
+        vitref.trace(weights, pictures, only="image", backend=device(pixels=p)[0], dtype="float32")
+        for p in (pixels, None)
+    )
+    np.testing.assert_array_equal(there["image"], here["image"])
+    assert there.about["pictures"] == here.about["pictures"] == ["image"]
+    assert len(seen) == 1
+    with pytest.raises(vitref.ImageError):
+        vitref.forward(
+            vitref.Weights(
+                weights,
+                replace(CONFIG, image_size=(6, 12), position_resize="bicubic"),
+                preprocessing=weights.preprocessing,
+            ),
+            pictures,
+            backend=device(pixels=pixels)[0],
+        )
+
+
 # check_finite
 
 

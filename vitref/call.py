@@ -349,10 +349,14 @@ def _moved_image(
 ) -> tuple[Array, list[str] | None]:
     """A host array or pictures -> (the backend's array, names of the pictures or None)."""
     config = weights.config
-    pixels, decoded = images.to_batch(image, config.channels, weights.preprocessing)
+    recipe, levels = weights.preprocessing, backend.pixels is not None
+    pixels, decoded = images.to_batch(image, config.channels, recipe, levels=levels)
+    names = [name for name, _ in listed(image)] if decoded else None
+    if pixels.dtype == np.uint8 and backend.pixels is not None and recipe is not None:
+        _check_size(pixels.shape[1:3], config)
+        return backend.pixels(pixels, images.level_table(recipe), dtype), names
     _check_size(pixels.shape, config)
-    own = _moved("image", pixels if decoded else pixels.copy(), backend, dtype)
-    return own, [name for name, _ in listed(image)] if decoded else None
+    return _moved("image", pixels if decoded else pixels.copy(), backend, dtype), names
 
 
 def _taken(image: Any, config: Config, backend: Backend, dtype: str) -> Array:

@@ -52,12 +52,13 @@ def preprocess(images: Sources, recipe: Preprocessing) -> npt.NDArray[np.float64
 
 
 def to_batch(
-    image: Sources | HostArray, channels: int, recipe: Preprocessing | None
+    image: Sources | HostArray, channels: int, recipe: Preprocessing | None, *, levels: bool = False
 ) -> tuple[HostArray, bool]:
     """The `image` argument of a model as (array (N, C, H, W), whether it was given as pixels).
 
     channels   of the model
     recipe     how its pictures are preprocessed; None when that is not known
+    levels     pictures stay uint8 (N, H, W, C), where the recipe leaves them so: `normalise` is still to come
 
     A float array keeps its dtype (float64, float32, float16 or bfloat16) and values; pictures become
     float64. Raises ImageError for anything else, an empty batch, a wrong rank or channel count, and
@@ -81,7 +82,8 @@ def to_batch(
             expected="the model's number of channels",
             remedy="Give preprocessing= with the model's channels, or preprocessed float arrays.",
         )
-    return preprocess(image, recipe), True
+    pixels = crop(image, recipe)
+    return pixels if levels and pixels.dtype == np.uint8 else normalise(pixels, recipe), True
 
 
 def _check_floats(array: npt.NDArray[Any], channels: int) -> None:

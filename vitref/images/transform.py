@@ -127,6 +127,18 @@ def normalise(crops: npt.NDArray[Any], recipe: Preprocessing) -> npt.NDArray[np.
     return (pixels.astype(np.float64) / 255.0 - mean) / std
 
 
+def level_table(recipe: Preprocessing) -> npt.NDArray[np.float64]:
+    """`normalise` of every value that a pixel can have: (C, 256), float64.
+
+    >>> recipe = Preprocessing(size=1, channels=1, resize="squash", resize_to=1,
+    ...                        interpolation="bicubic", mean=0.5, std=0.5)
+    >>> level_table(recipe)[0, [0, 51, 255]].tolist()
+    [-1.0, -0.6, 1.0]
+    """
+    levels = np.arange(256, dtype=np.uint8).reshape(1, 1, 256, 1).repeat(recipe.channels, axis=3)
+    return normalise(levels, recipe)[0, :, 0]
+
+
 def _check_crops(crops: Any, channels: int) -> None:
     if isinstance(crops, np.ndarray):
         if crops.dtype in (np.uint8, np.float64) and crops.ndim == 4 and crops.shape[3] == channels:
