@@ -1,13 +1,15 @@
 """Fitting: order and augmentation of the examples, the first update, a run that learns and repeats."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
 
 import vitref
-from vitref import Config, ConfigError, Preprocessing
-from vitref.array import HostArray
+from tests.backends.device import device
+from vitref import Config, ConfigError, Preprocessing, backends
+from vitref.array import Array, HostArray
 from vitref.images import normalise
 from vitref.testing import tolerance
 from vitref.training.fit import Labels, Pixels, Recipe, augmented, batches, differentiate, fit
@@ -94,6 +96,30 @@ def test_same_seed_gives_the_same_bits_and_another_seed_does_not(
     assert not np.array_equal(one["head.weight"], other["head.weight"])
 
 
+def test_another_backend_trains_the_same_weights(examples: tuple[Pixels, Labels]) -> None:
+    recipe, start = (
+        dataclasses.replace(RECIPE, epochs=2, eps=1e-3),
+        vitref.init(CONFIG, seed=1, dtype="float64"),
+    )
+    there = fit(start, CONFIG, PREPROCESSING, *examples, recipe, seed=0, backend=device()[0])
+    here = fit(start, CONFIG, PREPROCESSING, *examples, recipe, seed=0)
+    for name, expected in here.items():
+        assert np.abs(there[name] - expected).max() <= tolerance("float64", 10_000), name
+
+
+def test_a_backends_own_update_rule_is_used(examples: tuple[Pixels, Labels]) -> None:
+    def still(p: Array, g: Array, m: Array, v: Array, **settings: Any) -> tuple[Array, Array, Array]:
+        steps.add(settings["step"])
+        return p, m, v
+
+    steps: set[int] = set()
+    recipe, start = dataclasses.replace(RECIPE, epochs=1), vitref.init(CONFIG, seed=1, dtype="float64")
+    backend = device(rules={"adamw": still})[0]
+    found = fit(start, CONFIG, PREPROCESSING, *examples, recipe, seed=0, backend=backend)
+    assert steps == set(range(1, 50 // recipe.batch + 1))
+    assert all(np.array_equal(found[name], start[name]) for name in start)
+
+
 @pytest.mark.parametrize(("warmup", "rate"), [(0, RECIPE.peak), (4, RECIPE.peak / 4)])
 def test_first_update_is_adamw_on_the_gradient_of_vitref_backward(
     examples: tuple[Pixels, Labels], warmup: int, rate: float
@@ -164,7 +190,7 @@ def test_gradients_are_those_of_vitref_backward(examples: tuple[Pixels, Labels])
     start = vitref.init(CONFIG, seed=1, dtype="float64")
     image, targets = normalise(examples[0], PREPROCESSING), np.eye(3)[examples[1]]
     model = vitref.call.model_arguments(CONFIG)
-    loss, gradients = differentiate(dict(start), image, targets, model)
+    loss, gradients = differentiate(dict(start), image, targets, model, backends.get("numpy"))
     expected = vitref.backward(start, image, examples[1], dtype="float64")
     assert loss == pytest.approx(expected.loss, rel=1e-14)
     assert gradients.keys() == expected.weights.keys()

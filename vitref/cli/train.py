@@ -24,6 +24,7 @@ def register(subparsers: Any) -> None:
     task.add_argument("--out", metavar="FILE", help=f"where to save the weights; default: {OUT}")
     task.add_argument("--seed", type=int, help="of weights, order and shifts; default: 0")
     task.add_argument("--epochs", type=int, metavar="N", help=f"default: {digits.RECIPE.epochs}")
+    task.add_argument("--backend", metavar="NAME", help="that trains, in float64; default: numpy")
     task.add_argument(
         "--evaluate",
         metavar="FILE",
@@ -66,7 +67,9 @@ def _train(args: argparse.Namespace, training: digits.Digits) -> tuple[str, Weig
         recipe = dataclasses.replace(recipe, epochs=args.epochs)
     _check_folder(path)
     with progress_bar("Training on digits") as report:
-        weights = digits.train(training, recipe, seed=args.seed or 0, report=report)
+        weights = digits.train(
+            training, recipe, seed=args.seed or 0, report=report, backend=args.backend or "numpy"
+        )
     weights.save(path)
     return path, weights
 
@@ -84,7 +87,7 @@ def _check_folder(path: str) -> None:
 
 
 def _refuse_training_options(args: argparse.Namespace) -> None:
-    given = [f"--{name}" for name in ("out", "seed", "epochs") if getattr(args, name) is not None]
+    given = [f"--{name}" for name in ("out", "seed", "epochs", "backend") if getattr(args, name) is not None]
     if given:
         raise ConfigError(
             "--evaluate",

@@ -26,55 +26,80 @@ Source     Loshchilov, Hutter 2019, arXiv:1711.05101, algorithm 2; the learning 
 (array([[0.85]]), array([[1.]]), array([[1.]]))
 """
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from vitref.array import HostArray
+from vitref.array import NUMPY, Array, Namespace
 
 UNDECAYED = ("cls_token", "pos_embed")
 """Left out of the decay although they have several axes: timm's `no_weight_decay` of its ViT."""
+
+Rule = Callable[..., tuple[Array, Array, Array]]
+"""(p, g, m, v, *, step, rate, betas, eps, decay) -> new p, m, v; `step` is t."""
 
 
 class State(NamedTuple):
     """What AdamW keeps between steps: how many were taken, and m and v by parameter name."""
 
     step: int
-    mean: dict[str, HostArray]
-    square: dict[str, HostArray]
+    mean: dict[str, Array]
+    square: dict[str, Array]
 
 
-def is_decayed(name: str, parameter: HostArray) -> bool:
+def is_decayed(name: str, parameter: Array) -> bool:
     """Whether the decay counts for a parameter: not for one axis (biases, LayerNorm), nor `UNDECAYED`."""
     return parameter.ndim > 1 and name not in UNDECAYED
 
 
-def start(parameters: Mapping[str, HostArray]) -> State:
+def start(parameters: Mapping[str, Array], xp: Namespace = NUMPY) -> State:
     """The state before the first step."""
-    zeros = {name: np.zeros_like(parameter) for name, parameter in parameters.items()}
+    zeros = {name: xp.zeros(p.shape, dtype=p.dtype) for name, p in parameters.items()}
     return State(0, zeros, zeros)
 
 
+def rule(
+    p: Array,
+    g: Array,
+    m: Array,
+    v: Array,
+    *,
+    step: int,
+    rate: float,
+    betas: tuple[float, float],
+    eps: float,
+    decay: float,
+    xp: Namespace = NUMPY,
+) -> tuple[Array, Array, Array]:
+    """New p, m and v of one parameter after step `step` = 1, 2, ...; nothing given is changed."""
+    m = betas[0] * m + (1 - betas[0]) * g
+    v = betas[1] * v + (1 - betas[1]) * (g * g)
+    mhat, vhat = m / (1 - betas[0] ** step), v / (1 - betas[1] ** step)
+    change = mhat / (xp.sqrt(vhat) + eps)
+    return p - rate * (change + decay * p if decay else change), m, v
+
+
 def update(
-    parameters: Mapping[str, HostArray],
-    gradients: Mapping[str, HostArray],
+    parameters: Mapping[str, Array],
+    gradients: Mapping[str, Array],
     state: State | None,
     *,
     rate: float,
     betas: tuple[float, float],
     eps: float,
     decay: float,
-) -> tuple[dict[str, HostArray], State]:
-    """The parameters and the state after one step; nothing given is changed. A state of None is `start`."""
-    t, means, squares = state or start(parameters)
+    rule: Rule = rule,
+    xp: Namespace = NUMPY,
+) -> tuple[dict[str, Array], State]:
+    """The parameters and the state after one step; nothing given is changed. A state of None is `start`.
+
+    `rule` may be a backend's own (`Backend.rules["adamw"]`).
+    """
+    t, means, squares = state or start(parameters, xp)
+    settings: dict[str, Any] = {"step": t + 1, "rate": rate, "betas": betas, "eps": eps}
     new, mean, square = {}, {}, {}
     for name, p in parameters.items():
-        g = gradients[name]
-        mean[name] = betas[0] * means[name] + (1 - betas[0]) * g
-        square[name] = betas[1] * squares[name] + (1 - betas[1]) * (g * g)
-        unbiased_mean = mean[name] / (1 - betas[0] ** (t + 1))
-        unbiased_square = square[name] / (1 - betas[1] ** (t + 1))
-        step = unbiased_mean / (np.sqrt(unbiased_square) + eps)
-        new[name] = p - rate * (step + decay * p if is_decayed(name, p) else step)
+        own = decay if is_decayed(name, p) else 0.0
+        new[name], mean[name], square[name] = rule(
+            p, gradients[name], means[name], squares[name], decay=own, **settings
+        )
     return new, State(t + 1, mean, square)

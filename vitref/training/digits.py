@@ -9,12 +9,13 @@ a writer begins with 0 to 9, three times.)
 
 import importlib
 import importlib.util
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 import vitref
+from vitref.backends.interface import Backend
 from vitref.config import Config
 from vitref.errors import ConfigError
 from vitref.preprocessing import Preprocessing
@@ -135,11 +136,15 @@ def start(seed: int) -> Weights:
     return drawn.replace({name: drawn[name] * (std / STD) for name, std in spread.items()})
 
 
-def train(digits: Digits, recipe: Recipe, *, seed: int, report: Report = silent) -> Weights:
-    """Trained weights, float32. Raises ConfigError for a wrong seed or too few epochs or digits."""
-    trained = fit(
-        start(seed), CONFIG, PREPROCESSING, digits.pixels, digits.labels, recipe, seed=seed, report=report
-    )
+def train(
+    digits: Digits, recipe: Recipe, *, seed: int, report: Report = silent, backend: str | Backend = "numpy"
+) -> Weights:
+    """Trained weights, float32.
+
+    Raises ConfigError for a wrong seed or too few epochs or digits, and BackendError.
+    """
+    settings: dict[str, Any] = {"seed": seed, "report": report, "backend": backend}
+    trained = fit(start(seed), CONFIG, PREPROCESSING, digits.pixels, digits.labels, recipe, **settings)
     fields = {**CONFIG.to_dict(), **PREPROCESSING.to_dict()}
     return Weights(
         {name: array.astype(np.float32) for name, array in trained.items()},

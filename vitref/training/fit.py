@@ -1,17 +1,20 @@
 """Fitting: gradients of the graph, AdamW on a warm-up and cosine schedule, shifted and mixed pictures.
 
-Everything runs in float64, so that a repetition on another BLAS library or number of threads ends
+Everything runs in float64, so that a repetition on another backend, BLAS library or number of threads ends
 with nearly the same weights. All that is random follows from the seed.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from vitref.array import HostArray
+from vitref import backends
+from vitref.array import Array, HostArray
+from vitref.backends.interface import Backend
 from vitref.call import model_arguments
 from vitref.config import Config
 from vitref.errors import ConfigError
@@ -26,6 +29,8 @@ from vitref.training.shifts import shifted
 
 Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
+
+DTYPE = "float64"
 
 Report = Callable[[int, int, float], None]
 """Called after every update with how many were done, how many there will be, and the batch's loss."""
@@ -74,31 +79,37 @@ def fit(
     *,
     seed: int,
     report: Report = silent,
+    backend: str | Backend = "numpy",
 ) -> dict[str, HostArray]:
     """The trained parameters, float64, from the `start` ones; nothing given is changed.
 
-    pixels  (N, H, W, C), after resize and crop: they are only moved, normalised and mixed
-    labels  (N,), from 0 to config.classes - 1
+    pixels   (N, H, W, C), after resize and crop: they are only moved, normalised and mixed
+    labels   (N,), from 0 to config.classes - 1
+    backend  one that computes in float64; its own update rule is used where it has one
 
-    Raises ConfigError when there are fewer examples than a batch, or no epochs.
+    Raises ConfigError when there are fewer examples than a batch, or no epochs, and BackendError.
     """
+    device = backends.get(backend)
     per_epoch = len(labels) // recipe.batch
     steps = recipe.epochs * per_epoch
     if steps < 1:
         raise _nothing_to_do(len(labels), recipe)
     draw = np.random.default_rng(seed)
     probabilities = np.eye(config.classes)
-    parameters = {name: array.astype(np.float64) for name, array in start.items()}
-    state = adamw.start(parameters)
+    rule = device.rules.get("adamw", partial(adamw.rule, xp=device.xp))
+    settings: dict[str, Any] = {"betas": recipe.betas, "eps": recipe.eps, "decay": recipe.decay, "rule": rule}
+    with device.scope():
+        parameters = {name: device.from_host(array.astype(DTYPE), DTYPE) for name, array in start.items()}
+        state = adamw.start(parameters, device.xp)
     for step, chosen in enumerate(batches(draw, len(labels), recipe)):
         image, targets = augmented(draw, pixels[chosen], probabilities[labels[chosen]], preprocessing, recipe)
-        loss, gradients = differentiate(parameters, image, targets, model_arguments(config))
         rate = warmup_cosine(step, steps=steps, warmup=recipe.warmup_epochs * per_epoch, peak=recipe.peak)
-        parameters, state = adamw.update(
-            parameters, gradients, state, rate=rate, betas=recipe.betas, eps=recipe.eps, decay=recipe.decay
-        )
+        with device.scope():
+            loss, gradients = differentiate(parameters, image, targets, model_arguments(config), device)
+            parameters, state = adamw.update(parameters, gradients, state, rate=rate, **settings)
         report(step + 1, steps, loss)
-    return parameters
+    with device.scope():
+        return {name: device.to_host(array) for name, array in parameters.items()}
 
 
 def batches(draw: np.random.Generator, count: int, recipe: Recipe) -> Iterator[npt.NDArray[np.int64]]:
@@ -127,15 +138,22 @@ def augmented(
 
 
 def differentiate(
-    parameters: Mapping[str, HostArray], image: HostArray, labels: HostArray, model: Mapping[str, Any]
-) -> tuple[float, dict[str, HostArray]]:
-    """The mean cross-entropy and its gradient by parameter."""
-    run = Run(parameters)
-    t = Trace(run)
-    loss = t.step("", supervised, image, labels=labels, **model)
-    t.undo("", np.ones((), image.dtype))
-    run.finish()
-    return float(loss), run.gradients
+    parameters: Mapping[str, Array],
+    image: HostArray,
+    labels: HostArray,
+    model: Mapping[str, Any],
+    device: Backend,
+) -> tuple[float, dict[str, Array]]:
+    """The mean cross-entropy and its gradient by parameter, in arrays of the backend."""
+    moved = {"image": image, "labels": labels, "one": np.ones(())}
+    moved = {name: device.from_host(array, DTYPE) for name, array in moved.items()}
+    with device.workspaces.taken(keep=True) as workspace:
+        run = Run(parameters, xp=device.xp, kernels=device.kernels, workspace=workspace)
+        t = Trace(run)
+        loss = t.step("", supervised, moved["image"], labels=moved["labels"], **model)
+        t.undo("", moved["one"])
+        run.finish()
+    return float(device.to_host(loss)), run.gradients
 
 
 def _nothing_to_do(examples: int, recipe: Recipe) -> ConfigError:
