@@ -62,7 +62,7 @@ LAYERS: dict[str, set[str]] = {
     "vitref.streaming": {"vitref.array", "vitref.call"},
     "vitref.api": BELOW_API | {"vitref.call", "vitref.recording", "vitref.streaming", "numpy", "ml_dtypes"},
     "vitref.training": BELOW_API | API | {"numpy", "rich", "sklearn"},
-    "vitref.benchmark": BELOW_API | API | {"numpy", "rich"},
+    "vitref.benchmark": BELOW_API | API | {"vitref.testing", "numpy", "rich"},
     "vitref.verify": BELOW_API | API | {"vitref.testing", "numpy", "ml_dtypes", "hypothesis"},
     "vitref.cli": BELOW_API
     | API

@@ -10,7 +10,15 @@ from rich.text import Text
 
 import vitref
 from vitref.array import HostArray
-from vitref.cli.options import add_numerics, add_weights, class_names, console, load_weights, print_json
+from vitref.cli.options import (
+    add_numerics,
+    add_weights,
+    class_names,
+    console,
+    load_weights,
+    numerics,
+    print_json,
+)
 from vitref.components import softmax
 from vitref.errors import ConfigError
 
@@ -42,10 +50,11 @@ def run(args: argparse.Namespace) -> int:
     if args.top < 1:
         raise ConfigError("--top", found=str(args.top), expected="at least 1", remedy="Give a larger number.")
     names = class_names(args, weights)
-    results = []
-    for path in args.images:  # one at a time: any number of pictures fits in memory
-        logits = vitref.forward(weights, Path(path), backend=args.backend, dtype=args.dtype)[0]
-        results.append({"image": path, "top": ranking(logits, names, args.top)})
+    one_by_one = vitref.stream(weights, map(Path, args.images), **numerics(args))
+    results = [
+        {"image": path, "top": ranking(logits[0], names, args.top)}
+        for path, logits in zip(args.images, one_by_one, strict=True)
+    ]
     if args.json:
         print_json(results)
     else:

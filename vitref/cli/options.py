@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from vitref import config, conventions, preprocessing
+from vitref import backends, config, conventions, preprocessing
 from vitref.errors import ConfigError
 from vitref.weights import Weights, bundled, load
 
@@ -44,8 +44,38 @@ def add_weights(parser: argparse.ArgumentParser, *, optional: bool = False) -> N
 
 
 def add_numerics(parser: argparse.ArgumentParser, *, dtype: str) -> None:
-    parser.add_argument("--backend", default="numpy", help="default: numpy")
-    parser.add_argument("--dtype", default=dtype, help=f"float32 or float64; default: {dtype}")
+    parser.add_argument(
+        "--backend", metavar="NAME", default="numpy", help="vitref backends lists them; default: numpy"
+    )
+    parser.add_argument(
+        "--backend-set",
+        dest="options",
+        metavar="OPTION=VALUE",
+        action="append",
+        default=[],
+        help="an option of the backend (threads=4, device=1); may be repeated",
+    )
+    parser.add_argument("--dtype", default=dtype, help=f"as the backend can; default: {dtype}")
+    parser.add_argument(
+        "--precision", default="strict", help="of float32 products, as the backend can; default: strict"
+    )
+
+
+def numerics(args: argparse.Namespace) -> dict[str, Any]:
+    """What `add_numerics` asked for, as arguments of `vitref.forward` and the like."""
+    options: dict[str, Any] = {}
+    for text in args.options:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip() or name.strip() in options:
+            raise ConfigError(
+                f"--backend-set {text}",
+                found="an option twice" if equals and name.strip() else "no OPTION=VALUE",
+                expected="an option and its value, each option once",
+                remedy="Write threads=4, say.",
+            )
+        options[name.strip()] = _value(value.strip())
+    backend = backends.get(args.backend, **options)
+    return {"backend": backend, "dtype": args.dtype, "precision": args.precision}
 
 
 def load_weights(args: argparse.Namespace) -> Weights:

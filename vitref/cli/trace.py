@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import vitref
-from vitref.cli.options import add_numerics, add_weights, load_weights
+from vitref.cli.options import add_numerics, add_weights, load_weights, numerics
 from vitref.errors import ConfigError
 
 
@@ -34,8 +34,7 @@ def run(args: argparse.Namespace) -> int:
         [Path(image) for image in args.images],
         labels=None if args.labels is None else _labels(args.labels),
         only=args.only,
-        backend=args.backend,
-        dtype=args.dtype,
+        **numerics(args),
     )
     recording.save(args.out)
     counts = f"{_count(recording, 'tap')} of {_count(args.images, 'image')}"
