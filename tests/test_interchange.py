@@ -228,7 +228,7 @@ def test_results_of_a_16_bit_run_are_float32() -> None:
         return np.array(array).astype(dtype)
 
     backend, _ = device(
-        xp=vitref.backends.get("numpy").xp,  # type: ignore[attr-defined]
+        xp=vitref.backends.get("numpy").xp,
         from_host=moved,
         to_host=np.asarray,
         dtypes=("float16",),

@@ -43,13 +43,13 @@ LAYERS: dict[str, set[str]] = {
     "vitref.backends.workspace": {"vitref.array"},
     "vitref.backends.numba_backend": BACKEND
     | {"vitref.backends.numba_kernels", "vitref.backends.numpy_backend"},
-    "vitref.backends.numba_kernels": BACKEND | {"numba", "llvmlite", "threadpoolctl"},
+    "vitref.backends.numba_kernels": BACKEND | {"vitref.graph", "numba", "llvmlite", "threadpoolctl"},
     "vitref.backends.cupy_backend": BACKEND
     | {"vitref.backends.cupy_device", "vitref.backends.cupy_kernels", "cupy", "cupyx", "ml_dtypes"},
     "vitref.backends.cupy_device": BACKEND
     | {"vitref.backends.cublaslt", "vitref.backends.cupy_kernels", "cupy", "cupyx", "cuda", "ml_dtypes"},
     "vitref.backends.cublaslt": {"vitref.errors", "cuda", "numpy"},
-    "vitref.backends.cupy_kernels": BACKEND | {"ml_dtypes"},
+    "vitref.backends.cupy_kernels": BACKEND | {"vitref.graph", "ml_dtypes"},
     "vitref.backends.torch_backend": BACKEND | {"torch", "array_api_compat", "ml_dtypes"},
     "vitref.backends.jax_backend": BACKEND | {"jax", "ml_dtypes"},
     "vitref.weights": FACTS | BACKENDS | {"vitref.components", "numpy", "ml_dtypes", "safetensors"},

@@ -89,7 +89,8 @@ def forward(
     CheckpointError or BackendError.
     """
     call = Call.prepare(_loaded(weights), image, backend, dtype, precision, train, check_finite)
-    return call.result(output(call))
+    with call.backend.scope():
+        return call.result(output(call))
 
 
 def stream(

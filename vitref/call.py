@@ -252,8 +252,7 @@ def reusable(call: Call, out: Any) -> dict[str, HostArray]:
     dtype = call.loss_dtype
     for name, parameter in call.weights.items():
         array = out.get(name) if isinstance(out, Mapping) else None
-        sound = isinstance(array, np.ndarray) and (array.shape, array.dtype.name) == (parameter.shape, dtype)
-        if call.give_back or not sound or not array.flags.writeable or not array.flags.c_contiguous:
+        if call.give_back or not _takes(array, parameter.shape, dtype):
             raise ConfigError(
                 f"out.weights[{name!r}]",
                 found=f"{type(array).__name__}, shape {getattr(array, 'shape', 'none')}",
@@ -262,6 +261,13 @@ def reusable(call: Call, out: Any) -> dict[str, HostArray]:
             )
     distinct = {id(array): name for name, array in out.items() if array.base is None}
     return {name: out[name] for name in distinct.values()}
+
+
+def _takes(array: Any, shape: tuple[int, ...], dtype: str) -> bool:
+    """Whether an array of this shape and dtype can be written to it as it lies in memory."""
+    if not isinstance(array, np.ndarray) or (array.shape, array.dtype.name) != (shape, dtype):
+        return False
+    return array.flags.writeable and array.flags.c_contiguous
 
 
 def written(gradient: Any, out: HostArray | None) -> Any:
@@ -422,8 +428,8 @@ def _moved(name: str, array: HostArray, backend: Backend, dtype: str) -> Array:
 
 def fitting(name: str, array: HostArray, dtype: str) -> HostArray:
     """The array as it is; raises ConfigError when a number in it is too large for `dtype`."""
-    largest = float(ml_dtypes.finfo(dtype).max)
-    if float(ml_dtypes.finfo(array.dtype).max) > largest and np.abs(array).max(initial=0) > largest:
+    largest = _largest(dtype)
+    if _largest(array.dtype.name) > largest and np.abs(array).max(initial=0) > largest:
         raise ConfigError(
             name,
             found=f"numbers beyond the range of {dtype}",
@@ -431,6 +437,10 @@ def fitting(name: str, array: HostArray, dtype: str) -> HostArray:
             remedy='Use dtype="float64".',
         )
     return array
+
+
+def _largest(dtype: str) -> float:
+    return float(ml_dtypes.finfo(dtype).max)  # type: ignore[no-untyped-call]
 
 
 def _cotangent(name: str, array: Any, dtype: str) -> HostArray:

@@ -1,6 +1,11 @@
 """Backends by name: what `get` gives and refuses, and what `available` says."""
 
+import subprocess
+import sys
+import tomllib
 from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -40,13 +45,81 @@ def test_a_backend_is_returned_as_it_is() -> None:
     assert backends.get(backend) is backend
 
 
-@pytest.mark.parametrize("name", ["jax", "NumPy", "", None, 3, ["numpy"]])
+@pytest.mark.parametrize("name", ["mlx", "NumPy", "", None, 3, ["numpy"]])
 def test_an_unknown_name_is_refused(name: Any) -> None:
     with pytest.raises(BackendError) as caught:
         backends.get(name)
     assert caught.value.where == "backend"
     assert caught.value.found == repr(name)
-    assert "numpy" in caught.value.expected
+    assert caught.value.expected == "one of numpy, numba, cupy, torch, jax"
+
+
+@pytest.mark.parametrize(("name", "meant"), [("NumPy", "numpy"), ("cuda", None), ("pytorch", "torch")])
+def test_a_close_name_is_proposed(name: str, meant: str | None) -> None:
+    with pytest.raises(BackendError) as caught:
+        backends.get(name)
+    assert caught.value.remedy == (f"Did you mean {meant!r}?" if meant else "Name one of these.")
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "extra"),
+    [
+        ("numba", "numba", "numba"),
+        ("cupy", "cupy", "cuda13"),
+        ("torch", "torch", "torch"),
+        ("torch", "array_api_compat", "torch"),
+        ("jax", "jax", "jax"),
+    ],
+)
+def test_a_missing_library_names_the_extra(name: str, module: str, extra: str) -> None:
+    if module == "array_api_compat":
+        pytest.importorskip("torch")
+    code = f"""
+import sys
+sys.modules[{module!r}] = None
+from vitref import backends
+reason = backends.available()
+assert reason["numpy"] is None
+print(reason[{name!r}])
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert f'Install it with pip install "vitref[{extra}]"' in run.stdout
+    assert module in run.stdout
+
+
+def test_every_extra_exists() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+    assert set(backends.EXTRAS.values()) <= set(project["project"]["optional-dependencies"])
+    assert set(backends.EXTRAS) == set(backends.MODULES) - {"numpy"}
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (RuntimeError("driver too old"), "Remove the cause, or use another backend."),
+        (ImportError("no symbol"), 'Try pip install --upgrade "vitref[torch]".'),
+    ],
+)
+def test_whatever_a_library_raises_is_the_reason(
+    error: Exception, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def create(device: str = "cpu") -> Backend:
+        raise error
+
+    monkeypatch.setitem(sys.modules, backends.MODULES["torch"], SimpleNamespace(create=create))
+    with pytest.raises(BackendError) as caught:
+        backends.get("torch", device="cuda")
+    assert caught.value.found == f"{type(error).__name__}: {error}"
+    assert caught.value.remedy == remedy
+    assert caught.value.__cause__ is error
+    assert backends.available()["torch"] == str(caught.value)
+
+
+@pytest.mark.parametrize("name", list(backends.MODULES))
+def test_equal_options_give_the_same_backend(name: str) -> None:
+    if reason := backends.available()[name]:
+        pytest.skip(reason)
+    assert backends.get(name) is backends.get(name)
 
 
 def test_an_unknown_option_is_refused() -> None:

@@ -2,7 +2,7 @@
 
 import math
 import zlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -10,26 +10,47 @@ import numpy.typing as npt
 from vitref.array import HostArray
 from vitref.config import Config
 
-MODELS = ("ViT-Ti/16", "ViT-B/16")
-BATCHES = (1, 8)
-DTYPES = ("float32", "float64")
+DEVICES = ("cpu", "cuda")
+DTYPES = ("float32", "float64", "bfloat16", "float16")
+PRECISIONS = ("strict", "fp32x3", "tf32")
 PASSES = ("forward", "backward")
 """A backward pass is the forward pass, the loss, and the gradients of all parameters and of the image."""
+
+STORED = {"float64": "float64"}
+"""Dtype of a case -> that of the numbers every candidate gets and converts; float32 for all others."""
 
 STD = 0.02
 
 
 class Case(NamedTuple):
-    """model as in `Config.variant`, at 224 pixels; batch; dtype; direction: one of `PASSES`."""
+    """model       as in `Config.variant`
+    batch       pictures at a time
+    dtype       of weights and activations
+    direction   one of `PASSES`
+    precision   how float32 matrices are multiplied: one of `PRECISIONS`
+    image_size  pixels of a side
+    depth       number of blocks; 0 for that of the model
+    device      one of `DEVICES`
+    """
 
     model: str
     batch: int
     dtype: str
     direction: str
+    precision: str = "strict"
+    image_size: int = 224
+    depth: int = 0
+    device: str = "cpu"
+
+    @property
+    def config(self) -> Config:
+        """Raises ConfigError for an unknown model, or pictures smaller than a patch."""
+        depth: dict[str, Any] = {"depth": self.depth} if self.depth else {}
+        return Config.variant(self.model, convention="timm", image_size=self.image_size, **depth)
 
 
 class Problem(NamedTuple):
-    """What every candidate computes with: the same numbers for all of them, in the dtype of the case."""
+    """What every candidate computes with: the same numbers for all of them."""
 
     config: Config
     tensors: dict[str, HostArray]
@@ -39,10 +60,10 @@ class Problem(NamedTuple):
 
 def problem(case: Case) -> Problem:
     """Weights normal with std 0.02, truncated at two of them; LayerNorm weights about 1; pictures normal."""
-    config = Config.variant(case.model, convention="timm")
-    tensors = {name: _draw(name, shape, case.dtype) for name, shape in config.parameter_shapes().items()}
+    config, stored = case.config, STORED.get(case.dtype, "float32")
+    tensors = {name: _draw(name, shape, stored) for name, shape in config.parameter_shapes().items()}
     rng = np.random.default_rng(0)
-    image = rng.standard_normal((case.batch, config.channels, *config.image_size)).astype(case.dtype)
+    image = rng.standard_normal((case.batch, config.channels, *config.image_size)).astype(stored)
     return Problem(config, tensors, image, rng.integers(0, config.classes, case.batch))
 
 

@@ -1,58 +1,82 @@
-"""One candidate at one case, in a process of its own: builds, warms up, then runs once per line of input.
+"""One candidate at one case, in a process of its own: builds, warms up, then takes a turn per line of input.
 
 Each answer is one line of JSON: first a `Started`, then after each line of standard input the seconds of
-one run. Source of the memory figures: proc(5), /proc/pid/clear_refs and /proc/pid/status.
+one run, the median of the runs of that turn.
 """
 
-import gc
 import importlib
 import json
+import statistics
 import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import version
-from pathlib import Path
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
-from vitref.benchmark.candidates import CANDIDATES, answer
+from vitref.benchmark.candidates import CANDIDATES
 from vitref.benchmark.case import Case, problem
+from vitref.benchmark.memory import Meter, first_victim
+from vitref.benchmark.program import Program, answer
 
 SETTLE = 0.5
 """Seconds of rest before a turn: the threads of the candidate before it go on spinning for a while."""
 
 SHORT = 1.0
-"""Seconds: a run below this is repeated once untimed at the start of a turn, to be as warm as a long one."""
+"""Seconds: runs below this are repeated untimed at the start of a turn, to be as warm as long ones."""
 
-WARM_UP = 2
-"""Runs before the first that is timed; memory is measured during them."""
+TURN = 0.3
+"""Seconds that a turn is timed for, at least; one run, at least."""
+
+WARM_UP = {"cpu": 2, "cuda": 4}
+"""Runs before the first turn; memory is measured in the last. CUDA graphs are recorded in the first three."""
 
 
 class Started(NamedTuple):
     """answer    what candidates must agree on
-    memory    peak of the first runs above what the process held once built, in MiB; None if unknown
+    memory    peak of a run above what the process held once built, in MiB; None if unknown
     libraries module -> version
     blas      the linear algebra libraries in this process: name, architecture, threads
+    device    in words; "" for the processor
     """
 
     answer: list[float]
     memory: float | None
     libraries: dict[str, str]
     blas: list[str]
+    device: str
 
 
 def main(name: str, words: str) -> None:
+    first_victim()
     candidate, case = CANDIDATES[name], Case(*json.loads(words))
-    call = candidate.build(problem(case), case)
-    values, memory = warm_up(call)
-    libraries = {module: version(module) for module in candidate.modules}
-    say(Started(values, memory, libraries, blas())._asdict())
+    program = candidate.build(problem(case), case)
+    values, memory = warm_up(program, WARM_UP[case.device])
+    libraries = {module: installed(module) for module in candidate.modules} | program.versions
+    say(Started(values, memory, libraries, blas(), program.device)._asdict())
     seconds = 0.0
     for _ in sys.stdin:
+        program.meter.rest()
         time.sleep(SETTLE)
         if seconds < SHORT:
-            call()
-        seconds = timed(call)
+            runs(program.call, TURN)
+        seconds = statistics.median(runs(program.call, TURN))
         say(seconds)
+
+
+def installed(module: str) -> str:
+    """Its version; that of the distribution where the two have the same name, else what it says of itself."""
+    try:
+        return version(module)
+    except PackageNotFoundError:
+        return str(getattr(importlib.import_module(module), "__version__", "not installed"))
+
+
+def runs(call: Callable[[], Any], least: float) -> list[float]:
+    """Seconds of each of as many runs as take `least` seconds together."""
+    seconds = [timed(call)]
+    while sum(seconds) < least:
+        seconds.append(timed(call))
+    return seconds
 
 
 def timed(call: Callable[[], Any]) -> float:
@@ -64,32 +88,20 @@ def timed(call: Callable[[], Any]) -> float:
     return seconds
 
 
-def warm_up(call: Callable[[], Any]) -> tuple[list[float], float | None]:
-    """The answer, and the peak memory of the first runs."""
-    gc.collect()
-    before = reset_peak()
-    for _ in range(WARM_UP - 1):
-        call()
-    result = call()
-    peak = resident("VmHWM")
-    return answer(result), None if before is None else peak - before
+def warm_up(program: Program, times: int) -> tuple[list[float], float | None]:
+    """The answer, and the peak memory of the last of so many runs above what was held before the first.
 
-
-def reset_peak() -> float | None:
-    """Forget the peak so far; MiB that the process holds now, or None where the system cannot tell."""
-    reset = Path("/proc/self/clear_refs")
-    if not reset.exists():
-        return None
-    reset.write_text("5", encoding="ascii")
-    return resident("VmRSS")
-
-
-def resident(field: str) -> float:
-    """A field of /proc/self/status in MiB; 0 where there is none."""
-    status = Path("/proc/self/status")
-    lines = status.read_text(encoding="ascii").splitlines() if status.exists() else []
-    kilobytes = [line.split()[1] for line in lines if line.startswith(f"{field}:")]
-    return int(kilobytes[0]) / 1024 if kilobytes else 0.0
+    What the first run leaves behind counts (compiled code, buffers that are kept), what compiling took
+    by the way does not.
+    """
+    meter: Meter = program.meter
+    before = meter.held()
+    for _ in range(times - 1):
+        program.call()
+    meter.reset()
+    result = program.call()
+    peak = meter.peak()
+    return answer(program, result), None if before is None else max(peak - before, 0.0)
 
 
 def blas() -> list[str]:

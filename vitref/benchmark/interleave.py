@@ -2,25 +2,28 @@
 
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Any, NamedTuple
 
-import numpy as np
-
+from vitref.benchmark.agreement import complaint
 from vitref.benchmark.candidates import CANDIDATES
 from vitref.benchmark.case import Case
-from vitref.errors import BackendError
+from vitref.benchmark.memory import available
 
 UNSET = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 """Environment variables that would pin OpenBLAS to kernels for another processor."""
 
-TOLERANCE = 1e-4
-"""Largest relative difference of two answers: float32, and another order of sums."""
+KILLED = -9
+"""Exit code of a process that the system ended: where memory runs out, these are the first."""
+
+EXCEPTION = re.compile(r"[\w.]*(Error|Exception)\b")
+"""The line of a traceback that says what happened."""
 
 
 class Measured(NamedTuple):
@@ -31,40 +34,68 @@ class Measured(NamedTuple):
     memory: float | None
     libraries: dict[str, str]
     blas: list[str]
+    device: str = ""
 
     @property
     def median(self) -> float:
         return statistics.median(self.seconds)
 
 
+class Left(NamedTuple):
+    """A candidate that could not be measured at a case; `failed`: not for want of memory."""
+
+    candidate: str
+    reason: str
+    failed: bool
+
+
+class Outcome(NamedTuple):
+    """What came of one case, in the order in which the candidates were given."""
+
+    measured: list[Measured]
+    left: list[Left]
+
+
+class Stopped(Exception):
+    """A candidate that cannot be measured: why, and whether for another reason than memory."""
+
+    def __init__(self, reason: str, *, failed: bool) -> None:
+        super().__init__(reason)
+        self.reason, self.failed = reason, failed
+
+
 class Child(NamedTuple):
     """A running candidate."""
 
-    candidate: str
     process: subprocess.Popen[str]
     errors: IO[str]
 
     def hear(self) -> Any:
-        """The next line that it says; raises BackendError when it has ended."""
+        """The next line that it says; raises Stopped when it has ended."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if line:
             return json.loads(line)
-        self.process.wait()
+        if self.process.wait() == KILLED:
+            raise Stopped("ended by the system, most likely for want of memory", failed=False)
         self.errors.seek(0)
-        raise BackendError(
-            f"benchmark of {self.candidate}",
-            found=(self.errors.read().strip().splitlines() or ["no message"])[-1],
-            expected=f"a process that runs; its exit code is {self.process.returncode}",
-            remedy="Leave it out with --peers, or repair its installation.",
-        )
+        said = last_words(self.errors.read())
+        raise Stopped(f"{said} (exit code {self.process.returncode})", failed="memory" not in said.lower())
 
     def go(self) -> float:
         """Seconds of one run."""
         assert self.process.stdin is not None
-        self.process.stdin.write("go\n")
-        self.process.stdin.flush()
+        with suppress(BrokenPipeError):
+            self.process.stdin.write("go\n")
+            self.process.stdin.flush()
         return float(self.hear())
+
+
+def last_words(errors: str) -> str:
+    """The line that says what happened."""
+    lines = [line.strip() for line in errors.splitlines() if line.strip()]
+    exceptions = [line for line in lines if EXCEPTION.match(line)]
+    return (exceptions or lines or ["no message"])[-1]
 
 
 def environment() -> dict[str, str]:
@@ -83,46 +114,80 @@ def start(candidate: str, case: Case) -> Iterator[Child]:
         ) as process,
     ):
         try:
-            yield Child(candidate, process, errors)
+            yield Child(process, errors)
         finally:
             process.kill()
 
 
+class Turns:
+    """The children of one case, while they run."""
+
+    def __init__(self, case: Case, stack: ExitStack) -> None:
+        self.case, self._stack = case, stack
+        self.running: dict[str, tuple[Child, dict[str, Any]]] = {}
+        self.seconds: dict[str, list[float]] = {}
+        self.left: list[Left] = []
+
+    def enter(self, name: str) -> None:
+        """Start it, unless memory is too short for it, and compare its answer with that of the first."""
+        with self._left_when_stopped(name), ExitStack() as own:
+            if shortage := too_little_memory(name, self.case):
+                raise Stopped(shortage, failed=False)
+            child = own.enter_context(start(name, self.case))
+            started = child.hear()
+            if wrong := self._complaint(started["answer"]):
+                raise Stopped(wrong, failed=True)
+            self._stack.enter_context(own.pop_all())
+            self.running[name], self.seconds[name] = (child, started), []
+
+    def go(self, name: str) -> None:
+        if name in self.running:
+            with self._left_when_stopped(name):
+                self.seconds[name].append(self.running[name][0].go())
+
+    def _complaint(self, answer: list[float]) -> str | None:
+        for first, (_, started) in self.running.items():
+            if started["answer"]:
+                return complaint(self.case, first, started["answer"], answer)
+        return None
+
+    @contextmanager
+    def _left_when_stopped(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except Stopped as stopped:
+            self.running.pop(name, None)
+            self.left.append(Left(name, stopped.reason, stopped.failed))
+
+    def outcome(self) -> Outcome:
+        measured = [
+            Measured(name, self.seconds[name], s["memory"], s["libraries"], s["blas"], s["device"])
+            for name, (_, s) in self.running.items()
+        ]
+        return Outcome(measured, self.left)
+
+
 def measure(
     case: Case, names: Sequence[str], rounds: int, advance: Callable[[], None] = lambda: None
-) -> list[Measured]:
-    """The candidates that can run `case`; `advance` is called `rounds` + 1 times for each of `names`.
-
-    Raises BackendError when a candidate fails, or disagrees with the first one.
-    """
+) -> Outcome:
+    """The candidates that can run `case`; `advance` is called `rounds` + 1 times for each of `names`."""
     with ExitStack() as stack:
-        children, started = [], []
+        turns = Turns(case, stack)
         for name in names:
             if CANDIDATES[name].runs(case):
-                children.append(stack.enter_context(start(name, case)))
-                started.append(children[-1].hear())
-                agree(case, names[0], started[0]["answer"], name, started[-1]["answer"])
+                turns.enter(name)
             advance()
-        seconds: list[list[float]] = [[] for _ in children]
         for _ in range(rounds):
-            for child, mine in zip(children, seconds, strict=True):
-                mine.append(child.go())
-            for _ in names:
+            for name in names:
+                turns.go(name)
                 advance()
-    return [
-        Measured(child.candidate, mine, s["memory"], s["libraries"], s["blas"])
-        for child, mine, s in zip(children, seconds, started, strict=True)
-    ]
+        return turns.outcome()
 
 
-def agree(case: Case, first: str, expected: list[float], name: str, found: list[float]) -> None:
-    """Raise BackendError when two candidates do not compute the same."""
-    a, b = np.array(expected), np.array(found)
-    difference = float(np.linalg.norm(a - b) / np.linalg.norm(a)) if a.shape == b.shape else float("inf")
-    if not difference <= TOLERANCE:
-        raise BackendError(
-            f"benchmark of {name}, {case.model} {case.dtype} {case.direction}",
-            found=f"an answer that differs from {first}'s by {difference:.1e} (relative L2)",
-            expected=f"at most {TOLERANCE}",
-            remedy="Leave it out with --peers: times of different computations cannot be compared.",
-        )
+def too_little_memory(name: str, case: Case) -> str | None:
+    """Why a candidate on the processor does not fit into what the machine has left; None when it does."""
+    left = available()
+    need = CANDIDATES[name].need(case)
+    if case.device != "cpu" or left is None or need <= left:
+        return None
+    return f"needs about {need:,.0f} MiB; the machine has {left:,.0f} MiB left beside the others"

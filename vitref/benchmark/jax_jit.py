@@ -1,14 +1,15 @@
 """The same model in JAX, compiled as a whole by `jax.jit`."""
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from vitref.benchmark.case import Case, Problem
+from vitref.benchmark.program import Program
 from vitref.config import Config
 
 
-def build(problem: Problem, case: Case) -> Callable[[], Any]:
+def build(problem: Problem, case: Case) -> Program:
     jax: Any = importlib.import_module("jax")
     if case.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
@@ -24,9 +25,9 @@ def build(problem: Problem, case: Case) -> Callable[[], Any]:
 
     if case.direction == "forward":
         compiled = jax.jit(forward)
-        return lambda: jax.block_until_ready(compiled(p, image))
+        return Program(lambda: jax.block_until_ready(compiled(p, image)))
     step = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
-    return lambda: jax.block_until_ready(step(p, image))[1][0]
+    return Program(lambda: jax.block_until_ready(step(p, image))[1][0])
 
 
 def logits(jax: Any, p: Mapping[str, Any], image: Any, config: Config) -> Any:

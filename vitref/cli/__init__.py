@@ -10,10 +10,10 @@ import sys
 from collections.abc import Sequence
 
 from vitref import __version__
-from vitref.cli import bench, classify, convert, demo, explain, info, mistakes, trace, train
+from vitref.cli import backends, bench, classify, convert, demo, explain, info, mistakes, trace, train
 from vitref.errors import Error
 
-MODULES = (demo, classify, info, trace, convert, explain, train, bench, mistakes)
+MODULES = (demo, classify, info, trace, convert, explain, train, bench, backends, mistakes)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -13,7 +13,7 @@ from vitref.testing.problem import Problem, numbers
 from vitref.testing.sizes import Sizes
 from vitref.testing.structure import apply, arrays
 from vitref.testing.subject import Subject
-from vitref.testing.values import draw
+from vitref.testing.values import FLOATING, draw
 
 Check = Callable[[Subject, Problem], None]
 
@@ -31,7 +31,7 @@ def shapes_and_dtypes(s: Subject, p: Problem) -> None:
 def oracle(s: Subject, p: Problem) -> None:
     """y is what the component's oracle computes element by element."""
     y, _ = s.passes(p.args, p.static, p.dy, p.case.layout)
-    _close("y, beside the oracle,", p.exact(y), p.expected, p.sizes.y, p.tolerance())
+    close("y, beside the oracle,", p.exact(y), p.expected, p.sizes.y, p.tolerance())
 
 
 def adjoint(s: Subject, p: Problem) -> None:
@@ -60,8 +60,8 @@ def precision(s: Subject, p: Problem) -> None:
     args, dy, static = p.exact(p.args), p.exact(p.dy), p.exact(p.static)
     exact_y, saved = p.reference.forward(*args, **static, xp=NUMPY)
     exact = tuple(p.reference.backward(dy, saved, xp=NUMPY))
-    _close("y, beside float64,", p.exact(y), exact_y, p.sizes.y, p.tolerance())
-    _close("a gradient, beside float64,", p.exact(grads), exact, p.sizes.grads, p.tolerance())
+    close("y, beside float64,", p.exact(y), exact_y, p.sizes.y, p.tolerance())
+    close("a gradient, beside float64,", p.exact(grads), exact, p.sizes.grads, p.tolerance())
 
 
 def pure(s: Subject, p: Problem) -> None:
@@ -69,15 +69,15 @@ def pure(s: Subject, p: Problem) -> None:
     args, static = s.to_device(p.args, p.case.layout), s.to_device(p.static)
     dy = s.to_device(p.dy, p.case.layout)
     y, saved = s.forward(args, static)
-    _identical("y of a second call", s.to_host(s.forward(args, static)[0]), s.to_host(y))
+    identical("y of a second call", s.to_host(s.forward(args, static)[0]), s.to_host(y))
     before = s.to_host((args, static, y, saved, dy))
     grads = s.to_host(s.backward(dy, saved))
-    _identical("a gradient of a second call", s.to_host(s.backward(dy, saved)), grads)
+    identical("a gradient of a second call", s.to_host(s.backward(dy, saved)), grads)
     after = s.to_host((args, static, y, saved, dy))
     names = ("an argument", "a static argument", "y", "a saved value", "dy")
     for name, old, new in zip(names, before, after, strict=True):
-        _identical(f"{name} after backward", new, old)
-    _identical("an argument after forward", after[0], p.args)
+        identical(f"{name} after backward", new, old)
+    identical("an argument after forward", after[0], p.args)
 
 
 def strided(s: Subject, p: Problem) -> None:
@@ -85,19 +85,19 @@ def strided(s: Subject, p: Problem) -> None:
     for layout in ("sliced", "transposed"):
         y, grads = s.passes(p.args, p.static, p.dy, layout)
         plain_y, plain = s.passes(p.args, p.static, p.dy)
-        _close(f"y from {layout} arrays", y, plain_y, p.sizes.y, p.tolerance())
-        _close(f"a gradient from {layout} arrays", grads, plain, p.sizes.grads, p.tolerance())
+        close(f"y from {layout} arrays", y, plain_y, p.sizes.y, p.tolerance())
+        close(f"a gradient from {layout} arrays", grads, plain, p.sizes.grads, p.tolerance())
 
 
 def linear_in_dy(s: Subject, p: Problem) -> None:
     """backward(2 dy + 3 dz) = 2 backward(dy) + 3 backward(dz)."""
     rng = p.rng("second dy")
-    dz = apply(lambda x: draw(x.shape, "plain", rng, p.case.dtype), p.dy)
-    both = apply(lambda a, b: np.asarray(2 * a + 3 * b, p.case.dtype), p.dy, dz)
+    dz = apply(lambda x: draw(x.shape, "plain", rng, p.dy_dtype), p.dy)
+    both = apply(lambda a, b: np.asarray(2 * a + 3 * b, p.dy_dtype), p.dy, dz)
     first, second, sums = (p.exact(s.passes(p.args, p.static, d)[1]) for d in (p.dy, dz, both))
     expected = apply(lambda a, b: 2 * a + 3 * b, first, second)
     size = apply(lambda a, b: 2 * a + 3 * b, p.sizes.grads, p.sizes_of(dz).grads)
-    _close("backward(2 dy + 3 dz)", sums, expected, size, p.tolerance())
+    close("backward(2 dy + 3 dz)", sums, expected, size, p.tolerance())
 
 
 def rows_independent(s: Subject, p: Problem) -> None:
@@ -117,8 +117,8 @@ def rows_independent(s: Subject, p: Problem) -> None:
         args = (*apply(others, inputs), *p.args[p.inputs :])
         new_y, new = s.passes(args, p.static, apply(others, p.dy))
         taken = apply(lambda x, first=first: x[first], (y, new_y, grads[: p.inputs], new[: p.inputs]))
-        _close(f"row 0 of y on axis {axis}", taken[1], taken[0], p.sizes.y, p.tolerance())
-        _close("row 0 of a gradient", taken[3], taken[2], p.sizes.grads[: p.inputs], p.tolerance())
+        close(f"row 0 of y on axis {axis}", taken[1], taken[0], p.sizes.y, p.tolerance())
+        close("row 0 of a gradient", taken[3], taken[2], p.sizes.grads[: p.inputs], p.tolerance())
 
 
 def invariants(s: Subject, p: Problem) -> None:
@@ -126,7 +126,8 @@ def invariants(s: Subject, p: Problem) -> None:
     args = dict(zip(p.names, p.args, strict=True))
 
     def again(dy: Any = p.dy, static: Any = None, **changed: Any) -> tuple[Any, dict[str, Any]]:
-        now, now_dy, other = apply(_rounded(p.case.dtype), ({**args, **changed}, dy, static or {}))
+        now = apply(_rounded(p.case.dtype), {**args, **changed})
+        now_dy, other = apply(_rounded(p.dy_dtype), (dy, static or {}))
         y, grads = s.passes(tuple(now.values()), {**p.static, **other}, now_dy)
         return p.exact(y), dict(zip(p.names, p.exact(grads), strict=True))
 
@@ -154,7 +155,7 @@ def refusals(s: Subject, p: Problem) -> None:
 
 def _rounded(dtype: str) -> Callable[[Any], Any]:
     """Numbers to this dtype; integers as they are."""
-    return lambda x: np.asarray(x, dtype) if x.dtype.kind == "f" else x
+    return lambda x: np.asarray(x, dtype) if x.dtype.kind in FLOATING else x
 
 
 def _same_form(what: str, found: Any, expected: Any) -> None:
@@ -163,13 +164,13 @@ def _same_form(what: str, found: Any, expected: Any) -> None:
         assert y.dtype == e.dtype, f"{what} is {y.dtype}, expected {e.dtype}"
 
 
-def _identical(what: str, found: Any, expected: Any) -> None:
+def identical(what: str, found: Any, expected: Any) -> None:
     _same_form(what, found, expected)
     for y, e in zip(arrays(found), arrays(expected), strict=True):
         assert y.tobytes() == e.tobytes(), f"{what} has changed"
 
 
-def _close(what: str, found: Any, expected: Any, size: Any, tolerance: float) -> None:
+def close(what: str, found: Any, expected: Any, size: Any, tolerance: float) -> None:
     for y, e, largest in zip(arrays(found), arrays(expected), arrays(size), strict=True):
         assert y.shape == e.shape, f"{what} has shape {y.shape}, expected {e.shape}"
         _within(what, float(np.max(np.abs(y - e))), tolerance * float(largest))

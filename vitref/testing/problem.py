@@ -13,7 +13,13 @@ from vitref.testing.shapes import Arguments, Made, Static
 from vitref.testing.sizes import Sizes, sizes
 from vitref.testing.structure import apply, arrays
 from vitref.testing.tolerance import tolerance
-from vitref.testing.values import Random, draw
+from vitref.testing.values import FLOATING, Random, draw
+
+LARGEST = {"float16": 65504.0}
+"""The largest number of a dtype that usual numbers exceed."""
+
+MARGIN = 8
+"""Checks multiply cotangents and add results."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class Problem:
     """A case for one component: host arrays in the case's dtype, and the answers in float64.
 
     args     one array (or None) for each differentiable argument, parameters last
-    dy       a random cotangent, in the structure of y
+    dy       a random cotangent, in the structure of y; of a loss at least float32, as are its labels
     expected y by the component's oracle
     """
 
@@ -55,7 +61,17 @@ class Problem:
 
     def exact(self, values: Any) -> Any:
         """The same numbers in float64; integers as they are."""
-        return apply(lambda x: x.astype(np.float64) if x.dtype.kind == "f" else x, values)
+        return apply(lambda x: x.astype(np.float64) if x.dtype.kind in FLOATING else x, values)
+
+    @property
+    def dy_dtype(self) -> str:
+        return _wide(self.case)
+
+    def in_range(self) -> bool:
+        """Whether the dtype can hold the results, and a few times as much."""
+        if self.case.dtype not in LARGEST:
+            return True
+        return MARGIN * max(float(size) for size in arrays(self.sizes)) <= LARGEST[self.case.dtype]
 
     def tolerance(self) -> float:
         """Relative to `sizes`: no sum in a component has more terms than its largest array."""
@@ -86,10 +102,10 @@ def generator(case: Case, purpose: str) -> Random:
 
 def problem(case: Case, reference: Part) -> Problem:
     args, static = numbers(case, case.arguments, len(reference.PARAMS))
-    exact = apply(lambda x: x.astype(np.float64) if x.dtype.kind == "f" else x, (args, static))
+    exact = apply(lambda x: x.astype(np.float64) if x.dtype.kind in FLOATING else x, (args, static))
     expected = SPECS[case.component].oracle(*exact[0], **exact[1])
     rng = generator(case, "dy")
-    dy = apply(lambda y: draw(y.shape, "plain", rng, case.dtype), expected)
+    dy = apply(lambda y: draw(y.shape, "plain", rng, _wide(case)), expected)
     return Problem(case, reference, args, static, dy, expected)
 
 
@@ -101,7 +117,13 @@ def numbers(case: Case, arguments: Arguments, parameters: int) -> tuple[tuple[Ho
         for place, shape in enumerate(arguments.shapes.values())
     )
     static = {
-        name: value.values(rng, case.dtype) if isinstance(value, Made) else value
+        name: value.values(rng, _wide(case)) if isinstance(value, Made) else value
         for name, value in arguments.static.items()
     }
     return args, static
+
+
+def _wide(case: Case) -> str:
+    """The dtype of a cotangent and of static arrays; of a loss and its labels, float32 in a 16-bit pass."""
+    narrow = case.dtype in ("float16", "bfloat16")
+    return "float32" if narrow and "labels" in case.arguments.static else case.dtype

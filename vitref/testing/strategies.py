@@ -7,6 +7,7 @@ float32: a row of one element, which shows nothing.
 
 import importlib.util
 from collections.abc import Callable
+from typing import TypeVar
 
 if importlib.util.find_spec("hypothesis") is None:
     raise ImportError('the property suite needs Hypothesis: pip install "vitref[test]"')
@@ -17,6 +18,8 @@ from hypothesis import strategies as st
 from vitref.testing.cases import SPECS
 from vitref.testing.problem import Case
 from vitref.testing.values import LAYOUTS
+
+T = TypeVar("T")
 
 
 @st.composite
@@ -31,9 +34,7 @@ def cases(draw: st.DrawFn, component: str, regime: str, dtype: str) -> Case:
     return Case(component, arguments, regime, layout, dtype, seed=size(0, 2**32 - 1))
 
 
-def for_all(
-    strategy: st.SearchStrategy[Case], holds: Callable[[Case], None], share: float, seed: str
-) -> bool:
+def for_all(strategy: st.SearchStrategy[T], holds: Callable[[T], None], share: float, seed: str) -> bool:
     """Call `holds` with a share of as many cases as the Hypothesis profile says.
 
     Where the profile draws the same cases each time (`derandomize`), they depend on `seed`. False when
@@ -42,10 +43,10 @@ def for_all(
     examples = max(1, round(share * hypothesis.settings().max_examples))
 
     @hypothesis.settings(
-        max_examples=examples, suppress_health_check=[hypothesis.HealthCheck.filter_too_much]
+        max_examples=examples, deadline=None, suppress_health_check=[hypothesis.HealthCheck.filter_too_much]
     )
     @hypothesis.given(strategy)
-    def test(case: Case) -> None:
+    def test(case: T) -> None:
         holds(case)
 
     if hypothesis.settings().derandomize:

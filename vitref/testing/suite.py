@@ -5,7 +5,8 @@
     def test_component(component, check):
         suite.verify(component, check, backend)
 
-`vitref.testing.checks` holds the properties, `vitref.testing.cases` the inputs.
+`vitref.testing.checks` holds the properties, `vitref.testing.kernel_checks` what a kernel must have
+besides, `vitref.testing.cases` the inputs.
 """
 
 import importlib
@@ -14,11 +15,12 @@ from vitref.backends.interface import Backend
 from vitref.run import Part
 from vitref.testing.cases import SPECS
 from vitref.testing.checks import CHECKS
+from vitref.testing.kernel_checks import KERNEL_CHECKS
 from vitref.testing.problem import Case, problem
 from vitref.testing.strategies import cases, for_all, reject
 from vitref.testing.subject import Subject
 
-__all__ = ["CHECKS", "COMPONENTS", "verify"]
+__all__ = ["CHECKS", "COMPONENTS", "KERNEL_CHECKS", "verify"]
 
 COMPONENTS = tuple(SPECS)
 
@@ -34,19 +36,22 @@ def verify(
 ) -> None:
     """Try to find a case in which this property does not hold: then AssertionError, with the case.
 
+    `check` is one of `CHECKS`; for a kernel also one of `KERNEL_CHECKS`, which all else has trivially.
     `part` stands in for the component: a kernel, or an implementation of one's own. `reference` is
     what complex step goes through and what defines the right numbers on NumPy in float64: vitref's own
     component, unless given. `share` of the Hypothesis profile's number of cases is tried, in equal
     parts for every regime in every dtype of the backend.
     """
     reference = reference or importlib.import_module(f"vitref.components.{component}")
-    subject = Subject(part or reference, backend)
+    subject, checks = Subject(part or reference, backend), CHECKS | KERNEL_CHECKS
 
     def holds(case: Case) -> None:
         posed = problem(case, reference)
-        if subject.is_kernel and subject.part.refuses(*posed.args, **posed.static):
+        refused = subject.is_kernel and subject.part.refuses(*posed.args[: posed.inputs], **posed.static)
+        if refused or not posed.in_range():
             reject()
-        CHECKS[check](subject, posed)
+        with backend.scope():
+            checks[check](subject, posed)
 
     strata = [(regime, dtype) for dtype in backend.dtypes for regime in SPECS[component].regimes]
     part_of_it = share / len(strata)

@@ -24,6 +24,9 @@ REGIMES: dict[str, Callable[[tuple[int, ...], Random], HostArray]] = {
 """plain; a mean of 1000 deviations; a variance as small as a usual eps; logits that saturate a softmax;
 every row (last axis) one whole number, so that its mean is exact."""
 
+FLOATING = "fV"
+"""Kinds of dtypes whose arrays hold rounded numbers: NumPy's own, and those of ml_dtypes (bfloat16)."""
+
 LAYOUTS = ("contiguous", "sliced", "transposed")
 """As NumPy makes arrays; every second element of an array with NaN in between; axes in reverse order."""
 

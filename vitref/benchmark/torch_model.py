@@ -1,33 +1,65 @@
-"""The same model in PyTorch's eager mode, as one would plainly write it: fused attention, no compiler."""
+"""The same model in PyTorch, plainly written, with fused attention; eager, or compiled as a whole."""
 
 import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from vitref.benchmark.case import Case, Problem
+from vitref.benchmark.program import Build, Program, cores
 from vitref.config import Config
 
+MODES = ("default", "reduce-overhead", "max-autotune")
+"""Of `torch.compile`."""
 
-def build(problem: Problem, case: Case) -> Callable[[], Any]:
+
+def eager(problem: Problem, case: Case) -> Program:
+    return _program(problem, case, lambda torch, function: function)
+
+
+def compiled(mode: str) -> Build:
+    """How the model is built in this mode of `torch.compile`."""
+
+    def compile_(torch: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+        compiled: Callable[..., Any] = torch.compile(function, mode=mode, dynamic=False)
+        return compiled
+
+    return lambda problem, case: _program(problem, case, compile_)
+
+
+def _program(problem: Problem, case: Case, prepare: Callable[..., Callable[..., Any]]) -> Program:
     torch: Any = importlib.import_module("torch")
+    torch.set_num_threads(cores())
     p = {name: torch.from_numpy(array) for name, array in problem.tensors.items()}
     image, labels = torch.from_numpy(problem.image), torch.from_numpy(problem.labels)
+    model = prepare(torch, lambda p, image: logits(torch, p, image, problem.config))
     if case.direction == "forward":
-        return lambda: inference(torch, p, image, problem.config)
+        return Program(inference(torch, lambda: model(p, image)))
+    return Program(gradients(torch, lambda: model(p, image), p, image, labels))
+
+
+def inference(torch: Any, call: Callable[[], Any]) -> Callable[[], Any]:
+    def run() -> Any:
+        with torch.inference_mode():
+            return call()
+
+    return run
+
+
+def gradients(
+    torch: Any, call: Callable[[], Any], p: Mapping[str, Any], image: Any, labels: Any
+) -> Callable[[], dict[str, Any]]:
+    """Loss and gradients of what `call` computes from the parameters `p` and the image; {name: gradient}."""
     inputs = [*p.values(), image]
     for tensor in inputs:
         tensor.requires_grad_()
 
-    def gradients() -> dict[str, Any]:
-        loss = torch.nn.functional.cross_entropy(logits(torch, p, image, problem.config), labels)
+    def run() -> dict[str, Any]:
+        scores = call()
+        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+        loss = torch.nn.functional.cross_entropy(scores, labels)
         return dict(zip(p, torch.autograd.grad(loss, inputs), strict=False))
 
-    return gradients
-
-
-def inference(torch: Any, p: Mapping[str, Any], image: Any, config: Config) -> Any:
-    with torch.inference_mode():
-        return logits(torch, p, image, config)
+    return run
 
 
 def logits(torch: Any, p: Mapping[str, Any], image: Any, config: Config) -> Any:
