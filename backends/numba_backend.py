@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from vitref.array import NUMPY, Array, HostArray
+from vitref.array import NUMPY
 from vitref.backends.interface import Backend, bound
+from vitref.backends.numpy_backend import from_dlpack, from_host, to_host
 from vitref.errors import BackendError
 
 LIBRARIES = ("numba", "threadpoolctl")
 
 ROW_BY_ROW = ("attention_core", "cross_entropy", "gelu", "layer_norm", "softmax")
-PRODUCTS = ("block", "linear", "patch_projection")
+PRODUCTS = ("block", "linear", "mlp", "patch_projection")
 """Components with a kernel of that name in `vitref.backends.numba_kernels`."""
 
 
@@ -54,17 +55,10 @@ def _backend(threads: int, images_per_product: int | None) -> Backend:
         kernels=kernels,
         empty=np.empty,
         scope=team.limited,
+        from_dlpack=from_dlpack,
         rules={"adamw": functools.partial(_module("adamw").adamw, **settings)},
         versions={name: version(name) for name in (*LIBRARIES, "llvmlite", "numpy")},
     )
-
-
-def from_host(array: HostArray, dtype: str) -> Array:
-    return array.astype(dtype, copy=False)
-
-
-def to_host(array: Array) -> HostArray:
-    return np.asarray(array)
 
 
 def cores() -> int:

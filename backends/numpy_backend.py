@@ -47,7 +47,7 @@ def from_dlpack(array: Any) -> HostArray:
         raise BackendError(
             "image",
             found=f"an array of type {type(array).__module__}.{type(array).__qualname__} that NumPy "
-            f"cannot read ({error})",
-            expected="an array in the host's memory",
-            remedy="Move it to the host, or use the backend of its device.",
+            f"cannot read: {error}",
+            expected="an array in the host's memory, of a dtype that NumPy has, without gradient",
+            remedy="Detach it, move it to the host or convert it, or use the backend of its device.",
         ) from None

@@ -67,6 +67,7 @@ class Workspace:
     buffers: dict[Any, Array] = field(default_factory=dict)
     used: dict[Any, int] = field(default_factory=dict)
     passes: int = 0
+    idle: int = 0
 
     def at(self, path: str, parameters: Mapping[str, str]) -> Scratch:
         """For the step of this path, with its parameters: relative name -> name in the model."""
@@ -110,9 +111,11 @@ class Pool:
         try:
             yield workspace
         finally:
-            workspace.outs = {}
+            workspace.outs, workspace.idle = {}, 0
             with self._lock:
-                self._idle.append(workspace)
+                for other in self._idle:
+                    other.idle += 1
+                self._idle = [other for other in self._idle if other.idle <= KEPT] + [workspace]
 
     def clear(self) -> None:
         """Let go of every buffer that no pass is using."""

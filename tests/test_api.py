@@ -482,16 +482,12 @@ def test_gradients_are_written_to_the_arrays_of_an_earlier_call(weights: vitref.
     found = vitref.backward(weights, second, LABELS, out=earlier)
     for name in weights:
         np.testing.assert_array_equal(found.weights[name], expected.weights[name])
-    assert all(found.weights[name] is earlier.weights[name] for name in weights if _owns(earlier, name))
+    assert all(found.weights[name] is earlier.weights[name] for name in weights)
     assert found.loss == expected.loss
     np.testing.assert_array_equal(found.image, expected.image)
 
 
-def _owns(gradients: vitref.Gradients, name: str) -> bool:
-    return bool(gradients.weights[name].base is None)
-
-
-@pytest.mark.parametrize("wrong", ["dtype", "model", "frozen", "junk", "missing"])
+@pytest.mark.parametrize("wrong", ["dtype", "model", "frozen", "strided", "shared", "junk", "missing"])
 def test_arrays_that_cannot_take_the_gradients_are_refused(weights: vitref.Weights, wrong: str) -> None:
     image = np.zeros((2, 3, 6, 9))
     out: Any = vitref.backward(weights, image, LABELS, dtype="float64" if wrong == "dtype" else "float32")
@@ -499,6 +495,10 @@ def test_arrays_that_cannot_take_the_gradients_are_refused(weights: vitref.Weigh
         out.weights["head.weight"] = np.zeros((6, 6), np.float32)
     elif wrong == "frozen":
         out.weights["head.weight"].flags.writeable = False
+    elif wrong == "strided":
+        out.weights["head.weight"] = np.zeros((5, 12), np.float32)[:, ::2]
+    elif wrong == "shared":
+        out.weights["blocks.0.norm1.bias"] = out.weights["blocks.0.norm1.weight"]
     elif wrong == "missing":
         del out.weights["head.weight"]
     elif wrong == "junk":

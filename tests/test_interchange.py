@@ -4,6 +4,7 @@ import gc
 import re
 import weakref
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import array_api_strict
@@ -13,6 +14,8 @@ import pytest
 import vitref
 from tests.backends.device import device, to_host
 from tests.test_api import CONFIG, LABELS, random_weights
+from vitref.components import layer_norm
+from vitref.errors import BackendError
 from vitref.testing import tolerance
 
 IMAGE = np.random.default_rng(1).standard_normal((2, 3, 6, 9))
@@ -57,10 +60,111 @@ def test_a_numpy_image_on_a_device_gives_numpy_results(weights: vitref.Weights) 
 
 
 def test_the_callers_array_is_not_touched_and_not_kept(weights: vitref.Weights) -> None:
-    image = strict(IMAGE)
-    trace = vitref.trace(weights, image, backend=device()[0])
-    image[0, 0, 0, 0] = 77.0
-    assert trace.inputs["image"][0, 0, 0, 0] == IMAGE[0, 0, 0, 0]
+    for image in (strict(IMAGE), IMAGE.copy()):
+        for backend in (device()[0], vitref.backends.get("numpy")):
+            trace = vitref.trace(weights, image, backend=backend)
+            image[0, 0, 0, 0] = 77.0
+            assert trace.inputs["image"][0, 0, 0, 0] == trace["image"][0, 0, 0, 0] == IMAGE[0, 0, 0, 0]
+            image[0, 0, 0, 0] = IMAGE[0, 0, 0, 0]
+
+
+def test_an_array_that_the_library_would_round_is_refused(weights: vitref.Weights) -> None:
+    class Rounding:
+        """A library without float64, as JAX without x64."""
+
+        shape, dtype = (2, 3, 6, 9), "float32"
+
+        def __array_namespace__(self) -> Any:
+            return SimpleNamespace(from_dlpack=lambda x: np.from_dlpack(x).astype(np.float32))
+
+        def __dlpack__(self, **options: Any) -> Any:
+            return IMAGE.astype(np.float32).__dlpack__(**options)
+
+        def __dlpack_device__(self) -> Any:
+            return 1, 0
+
+    assert vitref.forward(weights, Rounding()).dtype == np.float32
+    with pytest.raises(vitref.ConfigError, match="a result in float64"):
+        vitref.forward(weights, Rounding(), dtype="float64")
+
+
+def test_labels_and_cotangents_of_another_library(weights: vitref.Weights) -> None:
+    expected = vitref.backward(weights, IMAGE, LABELS, dtype="float64")
+    found = vitref.backward(
+        weights, strict(IMAGE), strict(np.array(LABELS)), dtype="float64", backend=device()[0]
+    )
+    assert close(to_host(found.image), expected.image)
+    dy = np.random.default_rng(3).standard_normal((2, 5))
+    expected = vitref.backward(weights, IMAGE, cotangent=dy, dtype="float64")
+    for image, backend in ((strict(IMAGE), device()[0]), (IMAGE, "numpy")):
+        found = vitref.backward(weights, image, cotangent=strict(dy), dtype="float64", backend=backend)
+        assert close(np.asarray(found.image), expected.image)
+    trace = vitref.trace(weights, strict(IMAGE), cotangent=strict(dy), backend=device()[0])
+    np.testing.assert_array_equal(trace.inputs["cotangent.logits"], dy)
+    for arguments in ({"labels": Elsewhere()}, {"cotangent": Elsewhere()}):
+        with pytest.raises(vitref.ConfigError, match="in the host's memory"):
+            vitref.backward(weights, IMAGE, **arguments)
+
+
+def test_a_result_holds_no_more_memory_than_its_own() -> None:
+    headless = random_weights(replace(CONFIG, classes=0))
+    y = vitref.forward(headless, IMAGE)
+    assert y.base is None
+    assert all(y.base is None for y in vitref.stream(headless, [IMAGE, IMAGE[:1]]))
+
+
+# Precision
+
+
+@pytest.mark.parametrize("precision", ["exact", "coarse"])
+def test_the_kernels_of_the_precision_run(weights: vitref.Weights, precision: str) -> None:
+    def kernels(name: str) -> dict[str, Any]:
+        def forward(x: Any, weight: Any, bias: Any, *, eps: float, xp: Any, ws: Any, keep: bool) -> Any:
+            ran.add(name)
+            return layer_norm.forward(x, weight, bias, eps=eps, xp=xp)
+
+        def backward(dy: Any, saved: Any, *, xp: Any, ws: Any) -> Any:
+            return tuple(layer_norm.backward(dy, saved, xp=xp))
+
+        kernel = {"PARAMS": layer_norm.PARAMS, "HIDES": (), "ADDS": False, "refuses": lambda *a, **s: None}
+        return {"layer_norm": SimpleNamespace(**kernel, forward=forward, backward=backward)}
+
+    def replay(owner: Any, key: Any, compute: Any, image: Any) -> Any:
+        keys.append(key)
+        return compute(image)
+
+    ran: set[str] = set()
+    keys: list[Any] = []
+    modes = {"exact": kernels("exact"), "coarse": kernels("coarse")}
+    backend, _ = device(kernels=modes["exact"], modes=modes, precision=tuple(modes), replay=replay)
+    arguments: dict[str, Any] = {"backend": backend, "precision": precision}
+    vitref.forward(weights, IMAGE, **arguments)
+    vitref.backward(weights, IMAGE, LABELS, **arguments)
+    trace = vitref.trace(weights, IMAGE, **arguments)
+    assert ran == {precision}
+    assert keys[0][2] == trace.about["precision"] == precision
+    assert trace.ran["norm"] == "kernel"
+
+
+# Too little memory
+
+
+def test_too_little_memory_is_an_error_that_says_what_fits(weights: vitref.Weights) -> None:
+    def full(*arguments: Any) -> Any:
+        error = BackendError("backend strict", found="full", expected="more", remedy="Take fewer.")
+        error.share = 0.6
+        raise error
+
+    with pytest.raises(BackendError, match="at most 1 of the 2 images"):
+        vitref.forward(weights, IMAGE, backend=device(replay=full)[0])
+    with pytest.raises(BackendError, match="Take fewer"):
+        vitref.forward(weights, IMAGE[:1], backend=device(replay=full)[0])
+
+    def exhausted(*arguments: Any) -> Any:
+        raise MemoryError("8 GiB")
+
+    with pytest.raises(BackendError, match="too little memory: 8 GiB"):
+        vitref.forward(weights, IMAGE, backend=device(replay=exhausted)[0])
 
 
 @pytest.mark.parametrize(
@@ -212,6 +316,8 @@ def test_check_finite_looks_at_the_result() -> None:
     huge = huge.replace({"head.weight": np.full((5, 6), 1e38), "head.bias": np.full(5, 3.4e38)})
     image = IMAGE.astype(np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
+        with pytest.raises(vitref.ConfigError, match="tap logits: found values that are NaN"):
+            vitref.trace(huge, image, only="logits", dtype="float32", check_finite=True)
         assert not np.isfinite(vitref.forward(huge, image)).all()
         with pytest.raises(vitref.ConfigError, match="the result: found values that are NaN"):
             vitref.forward(huge, image, check_finite=True)

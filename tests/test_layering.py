@@ -47,7 +47,8 @@ LAYERS: dict[str, set[str]] = {
     "vitref.backends.cupy_backend": BACKEND
     | {"vitref.backends.cupy_device", "vitref.backends.cupy_kernels", "cupy", "cupyx", "ml_dtypes"},
     "vitref.backends.cupy_device": BACKEND
-    | {"vitref.backends.cublaslt", "vitref.backends.cupy_kernels", "cupy", "cupyx", "cuda", "ml_dtypes"},
+    | {"vitref.backends.cupy_kernels", "vitref.backends.cupy_products", "cupy", "cupyx", "ml_dtypes"},
+    "vitref.backends.cupy_products": BACKEND | {"vitref.backends.cublaslt", "vitref.backends.cupy_kernels"},
     "vitref.backends.cublaslt": {"vitref.errors", "cuda", "numpy"},
     "vitref.backends.cupy_kernels": BACKEND | {"vitref.graph", "ml_dtypes"},
     "vitref.backends.torch_backend": BACKEND | {"torch", "array_api_compat", "ml_dtypes"},

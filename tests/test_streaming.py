@@ -1,6 +1,7 @@
 """`vitref.stream`: the results of `forward`, batch by batch, one prepared ahead."""
 
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -55,11 +56,44 @@ def test_one_batch_is_prepared_ahead_in_another_thread(weights: vitref.Weights) 
 
 
 def test_an_error_comes_at_its_batch(weights: vitref.Weights) -> None:
-    results = vitref.stream(weights, [BATCHES[0], BATCHES[1][:, :2]])
+    results = vitref.stream(weights, [BATCHES[0], BATCHES[1], BATCHES[1][:, :2], BATCHES[2]])
+    good = [next(results), next(results)]
+    assert [len(y) for y in good] == [3, 3]
     with pytest.raises(vitref.ImageError, match="channels"):
-        list(results)
+        next(results)
 
 
 def test_a_wrong_backend_is_refused_at_once(weights: vitref.Weights) -> None:
-    with pytest.raises(vitref.BackendError, match="nowhere"):
-        vitref.stream(weights, BATCHES, backend="nowhere")
+    for wrong in ({"backend": "nowhere"}, {"dtype": "int8"}, {"precision": "loose"}):
+        with pytest.raises(vitref.BackendError, match=next(iter(wrong.values()))):
+            vitref.stream(weights, BATCHES, **wrong)  # type: ignore[arg-type]
+    with pytest.raises(vitref.ConfigError, match="an iterable"):
+        vitref.stream(weights, 3)  # type: ignore[arg-type]
+
+
+def test_a_smaller_batch_is_filled_up(weights: vitref.Weights) -> None:
+    """Every pass has the shape of the first one, so that a recording of it serves."""
+    shapes: list[Any] = []
+
+    def replay(owner: Any, key: Any, compute: Any, image: Any) -> Any:
+        shapes.append(image.shape)
+        return compute(image)
+
+    found = list(vitref.stream(weights, BATCHES, backend=device(replay=replay)[0]))
+    assert shapes == [(3, 3, 6, 9)] * 4
+    assert [len(y) for y in found] == [3, 3, 3, 2]
+
+
+def test_closing_does_not_wait_for_a_source_that_blocks(weights: vitref.Weights) -> None:
+    released = threading.Event()
+
+    def batches() -> Iterator[Any]:
+        yield from BATCHES[:3]
+        released.wait(20)
+
+    results = vitref.stream(weights, batches())
+    next(results)
+    began = time.perf_counter()
+    results.close()  # type: ignore[attr-defined]
+    released.set()
+    assert time.perf_counter() - began < 10

@@ -15,7 +15,15 @@ from typing import Any, TypeAlias
 from vitref import backends, images
 from vitref.array import HostArray
 from vitref.backends.interface import Backend
-from vitref.call import Call, output, reusable, run_pass, written
+from vitref.call import (
+    Call,
+    check_settings,
+    output,
+    require_finite,
+    reusable,
+    run_pass,
+    written,
+)
 from vitref.errors import ConfigError
 from vitref.masks import Train
 from vitref.preprocessing import Preprocessing
@@ -89,8 +97,8 @@ def forward(
     CheckpointError or BackendError.
     """
     call = Call.prepare(_loaded(weights), image, backend, dtype, precision, train, check_finite)
-    with call.backend.scope():
-        return call.result(output(call))
+    with call.scope():
+        return call.own_result(output(call))
 
 
 def stream(
@@ -105,12 +113,18 @@ def stream(
     """The final output of each batch in turn, as `forward` gives it.
 
     The next batch is read, decoded and moved to the device in another thread while this one is
-    computed; at most two batches are held. A batch of fewer images than the first one is filled up with
+    computed; three batches are held at most. A batch of fewer images than the first one is filled up with
     zeros, which are cut off again: an image's result does not depend on which batch was the last.
     Raises as `forward` does, at the batch that is wrong.
     """
-    loaded, settings = _loaded(weights), (backends.get(backend), dtype, precision, None, check_finite)
-    return streamed(lambda batch: Call.prepare(loaded, batch, *settings), batches)
+    loaded, chosen = _loaded(weights), backends.get(backend)
+    check_settings(chosen, dtype, precision)
+    if not isinstance(batches, Iterable):
+        raise ConfigError(
+            "batches", found=repr(batches), expected="an iterable of images", remedy="Give a list of batches."
+        )
+    settings = (chosen, dtype, precision, None, check_finite)
+    return streamed(lambda batch: Call.prepare(loaded, batch, *settings), iter(batches))
 
 
 def backward(
@@ -164,12 +178,17 @@ def backward(
         outs=outs,
     )
     taps, gradients = done.run.taps, done.run.gradients
-    with call.backend.scope():
+    with call.scope():
+        if check_finite and "loss" in taps:
+            require_finite("the loss", taps["loss"], call.backend)
         return Gradients(
             loss=float(call.backend.to_host(taps["loss"])) if "loss" in taps else None,
             logits=call.result(taps["logits"]) if "logits" in taps else None,
-            weights={name: written(call.result(gradients[name]), outs.get(name)) for name in call.weights},
-            image=call.result(done.dimage),
+            weights={
+                name: written(call.result(gradients[name], f"the gradient of {name}"), outs.get(name))
+                for name in call.weights
+            },
+            image=call.result(done.dimage, "the gradient of the image"),
         )
 
 
@@ -207,13 +226,15 @@ def trace(
     gradients = {f"{name}:grad": done.run.gradients[name] for name in call.weights if done.run.gradients}
     taps = done.run.taps | {name: g for name, g in gradients.items() if wanted is None or name in wanted}
     objective = {"loss": loss, "label_smoothing": label_smoothing} if labels is not None else {}
-    with call.backend.scope():
-        hosted = {name: call.backend.to_host(array) for name, array in {**taps, "": call.image}.items()}
-    image = hosted.pop("")
+    with call.scope():
+        for name, array in taps.items() if check_finite else ():
+            require_finite(f"tap {name}", array, call.backend)
+        inputs = {"image": call.image, **done.given}
+        kept, given = ({k: call.backend.to_host(v) for k, v in group.items()} for group in (taps, inputs))
     return Recording(
-        hosted,
+        kept,
         ran=done.run.ran,
-        inputs={"image": image, **done.given},
+        inputs=given,
         about={**call.about(), **objective},
     )
 

@@ -1,7 +1,9 @@
 """One call of the model: its arguments checked and converted, then one pass forward and back."""
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from importlib.metadata import version
@@ -59,20 +61,18 @@ class Call:
     ) -> "Call":
         """Check and convert; raises ConfigError, ImageError or BackendError."""
         chosen, config = backends.get(backend), weights.config
-        _one_of("dtype", dtype, chosen.dtypes)
-        _one_of("precision", precision, chosen.precision)
+        check_settings(chosen, dtype, precision)
         _check_resize(config)
-        with chosen.scope():
+        with scope(chosen):
             if interchange.is_foreign(image):
                 give_back: interchange.GiveBack | None = interchange.give_back(image)
                 own, pictures = _taken(image, config, chosen, dtype), None
                 if check_finite:
-                    _check_finite("image", own, chosen)
+                    require_finite("image", own, chosen)
             else:
                 own, pictures = _moved_image(image, weights, chosen, dtype)
                 give_back = None
-            for name, array in weights.items():
-                fitting(name, array, dtype)
+            weights.kept(("fits", dtype), lambda: _check_range(weights, dtype))
             parameters = weights.on(chosen, dtype)
         return cls(
             weights,
@@ -92,19 +92,29 @@ class Call:
         """Of labels that are probabilities, and of results."""
         return "float32" if self.dtype in SHORT_DTYPES else self.dtype
 
-    def result(self, array: Array) -> Any:
+    def scope(self) -> AbstractContextManager[None]:
+        """What everything on the backend's arrays runs in."""
+        return scope(self.backend, self.image.shape[0])
+
+    def result(self, array: Array, what: str = "the result") -> Any:
         """A result as the caller gets it: NumPy's or in the library of the image, at least float32.
 
-        Raises ConfigError when it has to be finite and is not.
+        Raises ConfigError when it has to be finite and is not, or the library would round it.
         """
         if self.check_finite:
-            _check_finite("the result", array, self.backend)
+            require_finite(what, array, self.backend)
         if self.give_back is None:
-            host = self.backend.to_host(array)
-            return host.astype(np.float32) if host.dtype.name in SHORT_DTYPES else host
+            return _at_least_float32(self.backend.to_host(array))
         if self.dtype in SHORT_DTYPES:
             array = self.backend.xp.astype(array, _dtype(self.backend, "float32"))
-        return self.give_back(array)
+        return interchange.given_back(self.give_back, array)
+
+    def own_result(self, array: Array) -> Any:
+        """`result` in memory of its own: not a few rows that hold on to all tokens."""
+        if self.give_back is not None:
+            return self.result(self.backend.xp.astype(array, array.dtype))
+        host = self.result(array)
+        return host if host.base is None else host.copy()
 
     @property
     def model(self) -> dict[str, Any]:
@@ -128,8 +138,8 @@ class Call:
         assert self.train is not None
         return self.backend.from_host(self.train.mask(path, shape, rate), self.dtype)
 
-    def cotangents(self, cotangent: Any) -> dict[str, HostArray]:
-        """Named output -> cotangent in the dtype of the run; one array is for the final output."""
+    def cotangents(self, cotangent: Any) -> dict[str, Array]:
+        """Named output -> cotangent as the backend's array; one array is for the final output."""
         given = (
             cotangent if isinstance(cotangent, Mapping) else {final_output(self.weights.config): cotangent}
         )
@@ -140,7 +150,7 @@ class Call:
                 expected="at least one named output",
                 remedy="Name one.",
             )
-        return {str(name): _cotangent(str(name), array, self.dtype) for name, array in given.items()}
+        return {str(name): _cotangent(str(name), array, self) for name, array in given.items()}
 
     def about(self) -> dict[str, Any]:
         """What made the result, as plain values for JSON."""
@@ -167,7 +177,7 @@ class Pass:
 
     run: Run
     dimage: Array | None
-    given: Mapping[str, HostArray] = field(default_factory=dict)
+    given: Mapping[str, Array] = field(default_factory=dict)
 
 
 def output(call: Call) -> Array:
@@ -178,7 +188,7 @@ def output(call: Call) -> Array:
         with backend.workspaces.taken(keep=False) as workspace:
             return Trace(call.run(keep=False, workspace=workspace)).step("", vit, image, **call.model)
 
-    with backend.scope():
+    with call.scope():
         if backend.replay is None or call.train is not None:
             return compute(call.image)
         key = (tuple(call.image.shape), call.dtype, call.precision)
@@ -200,15 +210,18 @@ def run_pass(
     `outs`: parameter -> an array that kernels may use for its gradient. Raises ConfigError for labels,
     cotangents or taps that do not fit the model.
     """
-    given: dict[str, HostArray] = {}
+    given: dict[str, Array] = {}
     _check_loss(labels, loss, label_smoothing)
-    if labels is not None:
-        n, classes = call.image.shape[0], call.weights.config.classes
-        given = {"labels": check(labels, n, classes, loss, label_smoothing, call.loss_dtype)}
-    elif cotangent is not None:
-        given = call.cotangents(cotangent)
     usable = {} if call.backend.on_device else outs
-    with call.backend.scope(), call.backend.workspaces.taken(bool(given), usable) as workspace:
+    with call.scope():
+        if labels is not None:
+            n, classes = call.image.shape[0], call.weights.config.classes
+            host = interchange.on_host("labels", labels)
+            checked = check(host, n, classes, loss, label_smoothing, call.loss_dtype)
+            given = {"labels": call.backend.from_host(checked, checked.dtype.name)}
+        elif cotangent is not None:
+            given = call.cotangents(cotangent)
+    with call.scope(), call.backend.workspaces.taken(bool(given), usable) as workspace:
         return _run_pass(call, record, workspace, given, loss if labels is not None else None)
 
 
@@ -216,16 +229,13 @@ def _run_pass(
     call: Call,
     record: frozenset[str] | None,
     workspace: Any,
-    given: Mapping[str, HostArray],
+    given: Mapping[str, Array],
     loss: str | None,
 ) -> Pass:
     """`loss` is None when `given` are cotangents, or nothing."""
-    move = call.backend.from_host
     part: Any = vit if loss is None else supervised
-    cotangents = {} if loss else {name: move(array, call.dtype) for name, array in given.items()}
-    extra: dict[str, Any] = {}
-    if loss:
-        extra = {"labels": move(given["labels"], given["labels"].dtype.name), "loss": loss}
+    cotangents = {} if loss else given
+    extra: dict[str, Any] = {"labels": given["labels"], "loss": loss} if loss else {}
     run = call.run(keep=bool(given), record=record, cotangents=cotangents, workspace=workspace)
     t = Trace(run)
     t.step("", part, call.image, **call.model, **extra)
@@ -234,8 +244,8 @@ def _run_pass(
         known("only", record, tap_names(run, bool(given)))
     if not given:
         return Pass(run, None)
-    one = run.xp.astype(move(np.ones(()), "float32"), run.outputs["loss"].dtype) if loss else None
-    dimage = t.undo("", one)
+    one = call.backend.from_host(np.ones(()), "float32")
+    dimage = t.undo("", run.xp.astype(one, run.outputs["loss"].dtype) if loss else None)
     run.finish()
     names = {name: "labels" if loss else f"cotangent.{name}" for name in given}
     dimage = run.zeros("image") if dimage is None else dimage
@@ -259,8 +269,24 @@ def reusable(call: Call, out: Any) -> dict[str, HostArray]:
                 expected=f"a writeable NumPy array {parameter.shape} of {dtype}",
                 remedy="Give what vitref.backward returned for NumPy images and this model.",
             )
-    distinct = {id(array): name for name, array in out.items() if array.base is None}
-    return {name: out[name] for name in distinct.values()}
+    arrays = {name: out[name] for name in call.weights}
+    _check_apart(arrays)
+    return arrays
+
+
+def _check_apart(arrays: Mapping[str, HostArray]) -> None:
+    """Raise ConfigError when two of these C-contiguous arrays share memory."""
+    places = sorted(
+        (array.__array_interface__["data"][0], array.nbytes, name) for name, array in arrays.items()
+    )
+    for (start, size, name), (following, _, other) in itertools.pairwise(places):
+        if start + size > following:
+            raise ConfigError(
+                f"out.weights[{name!r}]",
+                found=f"memory that out.weights[{other!r}] has too",
+                expected="an array of its own for each gradient",
+                remedy="Give what vitref.backward returned.",
+            )
 
 
 def _takes(array: Any, shape: tuple[int, ...], dtype: str) -> bool:
@@ -323,6 +349,12 @@ def _check_loss(labels: Any, loss: Any, label_smoothing: Any) -> None:
             expected="labels, whose loss they describe",
             remedy="Give labels=, or leave the two out.",
         )
+
+
+def check_settings(backend: Backend, dtype: str, precision: str) -> None:
+    """Raise BackendError when the backend does not compute so."""
+    _one_of("dtype", dtype, backend.dtypes)
+    _one_of("precision", precision, backend.precision)
 
 
 def _one_of(argument: str, value: str, choices: tuple[str, ...]) -> None:
@@ -398,7 +430,7 @@ def _check_size(shape: tuple[int, ...], config: Config) -> None:
         )
 
 
-def _check_finite(what: str, array: Array, backend: Backend) -> None:
+def require_finite(what: str, array: Array, backend: Backend) -> None:
     """x - x is NaN where x is not finite: a sum tells, with one number to be waited for."""
     with np.errstate(invalid="ignore"):
         none = backend.to_host(backend.xp.sum(array - array))
@@ -422,6 +454,36 @@ def _dtype(backend: Backend, dtype: str) -> Any:
     return backend.from_host(np.zeros(()), dtype).dtype
 
 
+@contextmanager
+def scope(backend: Backend, images: int = 1) -> Iterator[None]:
+    """The backend's scope; too little memory is a BackendError that says how many of `images` fit."""
+    try:
+        with backend.scope():
+            yield
+    except BackendError as error:
+        if error.share is None or images == 1:
+            raise
+        fit = max(1, int(images * error.share))
+        remedy = f"Give at most {fit} of the {images} images at a time, or free memory there."
+        raise BackendError(error.where, found=error.found, expected=error.expected, remedy=remedy) from error
+    except MemoryError as error:
+        raise BackendError(
+            f"backend {backend.name}",
+            found=f"too little memory: {str(error) or 'none left'}",
+            expected="memory for what the pass holds",
+            remedy="Give fewer images at a time.",
+        ) from error
+
+
+def _at_least_float32(host: HostArray) -> HostArray:
+    return host.astype(np.float32) if host.dtype.name in SHORT_DTYPES else host
+
+
+def _check_range(weights: Weights, dtype: str) -> None:
+    for name, array in weights.items():
+        fitting(name, array, dtype)
+
+
 def _moved(name: str, array: HostArray, backend: Backend, dtype: str) -> Array:
     return backend.from_host(fitting(name, array, dtype), dtype)
 
@@ -443,7 +505,20 @@ def _largest(dtype: str) -> float:
     return float(ml_dtypes.finfo(dtype).max)  # type: ignore[no-untyped-call]
 
 
-def _cotangent(name: str, array: Any, dtype: str) -> HostArray:
+def _cotangent(name: str, array: Any, call: Call) -> Array:
+    """On the device already, or a finite array of the host."""
+    what, backend = f"cotangent[{name!r}]", call.backend
+    if interchange.is_foreign(array):
+        if backend.on_device and backend.from_dlpack is not None and call.give_back is not None:
+            moved = backend.xp.astype(backend.from_dlpack(array), _dtype(backend, call.dtype))
+            if call.check_finite:
+                require_finite(what, moved, backend)
+            return moved
+        array = interchange.on_host(what, array)
+    return backend.from_host(_host_cotangent(name, array, call.dtype), call.dtype)
+
+
+def _host_cotangent(name: str, array: Any, dtype: str) -> HostArray:
     try:
         values = np.asarray(array)
     except (TypeError, ValueError):

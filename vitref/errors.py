@@ -35,7 +35,12 @@ class ImageError(Error):
 
 
 class BackendError(Error):
-    """A backend or dtype: unknown, or unavailable on this machine."""
+    """A backend or dtype: unknown, or unavailable on this machine; too little memory.
+
+    share   the part of the batch for which memory would do, where that is known
+    """
+
+    share: float | None = None
 
 
 def _rebuild(kind: type[Error], where: str, found: str, expected: str, remedy: str) -> Error:

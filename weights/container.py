@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any
 
@@ -34,13 +35,14 @@ class Weights(Mapping[str, npt.NDArray[Any]]):
     missing, extra, misshapen, of another dtype or not finite, and ConfigError when `config` is no Config.
     """
 
-    __slots__ = ("__weakref__", "_kept", "_tensors", "config", "preprocessing", "source")
+    __slots__ = ("__weakref__", "_kept", "_lock", "_tensors", "config", "preprocessing", "source")
 
     config: Config
     preprocessing: Preprocessing | None
     source: Source
     _tensors: Mapping[str, npt.NDArray[Any]]
     _kept: dict[Hashable, Any]
+    _lock: threading.RLock
 
     def __init__(
         self,
@@ -66,6 +68,7 @@ class Weights(Mapping[str, npt.NDArray[Any]]):
         values = {
             "_tensors": source.tensors,
             "_kept": {},
+            "_lock": threading.RLock(),
             "config": config,
             "preprocessing": preprocessing,
             "source": source,
@@ -109,8 +112,8 @@ class Weights(Mapping[str, npt.NDArray[Any]]):
         """These weights in `dtype` (each tensor's own when None), and on the backend's device already.
 
         What one reads from them stays NumPy arrays. Copies on a device are made once and belong to this
-        object: they go with it. Raises BackendError for an unknown backend or dtype, or one that the
-        backend does not compute in, and CheckpointError when a value is too large for the dtype.
+        object: they go with it. Raises BackendError for an unknown backend or dtype, or one in which a
+        backend with a device does not compute, and CheckpointError when a value is too large for the dtype.
         """
         chosen = backends.get(backend)
         result = self if dtype is None else self._converted(known_dtype(dtype))
@@ -144,9 +147,10 @@ class Weights(Mapping[str, npt.NDArray[Any]]):
 
     def kept(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """What `make` returned the first time that it was asked for under this key."""
-        if key not in self._kept:
-            self._kept[key] = make()
-        return self._kept[key]
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = make()
+            return self._kept[key]
 
     def _converted(self, dtype: np.dtype[Any]) -> "Weights":
         if all(array.dtype == dtype for array in self.values()):

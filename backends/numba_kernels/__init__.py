@@ -1,5 +1,6 @@
 """Kernels of the Numba backend: row loops compiled by Numba, and blocks of a model done by a team of threads.
 
-`loops.py` and `special.py` hold what is compiled, `team.py` the threads; the other modules are kernels under
-the names of the components that they replace.
+`special.py` and `loops.py` hold what is compiled, `team.py` the threads, `shares.py` who does what. Modules
+named like a component are kernels; `block.py` is made of `block_forward.py`, `block_backward.py`, `heads.py`
+(attention) and `products.py`, with the names of its arrays in `parameters.py`.
 """

@@ -261,14 +261,6 @@ def transpose(x: Any, y: Any, first: int) -> None:
 
 
 @plain
-def column_sums(x: Any, total: Any, first: int = 0, last: Any = None) -> None:
-    """total (C,) <- total + the sum of all rows, in columns first .. last - 1, all of them unless given."""
-    for i in range(x.shape[0]):
-        for j in _columns(x, first, last):
-            total[j] += x[i, j]
-
-
-@plain
 def layer_scale_backward(dy: Any, branch: Any, gamma: Any, dx: Any, dgamma: Any) -> None:
     """dx <- gamma * dy; dgamma (C,) <- dgamma + the sum of dy * branch over the rows."""
     for i in range(dy.shape[0]):

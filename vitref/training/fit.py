@@ -15,7 +15,7 @@ import numpy.typing as npt
 from vitref import backends
 from vitref.array import Array, HostArray
 from vitref.backends.interface import Backend
-from vitref.call import model_arguments
+from vitref.call import check_settings, model_arguments
 from vitref.config import Config
 from vitref.errors import ConfigError
 from vitref.graph import supervised
@@ -90,6 +90,7 @@ def fit(
     Raises ConfigError when there are fewer examples than a batch, or no epochs, and BackendError.
     """
     device = backends.get(backend)
+    check_settings(device, DTYPE, device.precision[0])
     per_epoch = len(labels) // recipe.batch
     steps = recipe.epochs * per_epoch
     if steps < 1:
@@ -148,7 +149,13 @@ def differentiate(
     moved = {"image": image, "labels": labels, "one": np.ones(())}
     moved = {name: device.from_host(array, DTYPE) for name, array in moved.items()}
     with device.workspaces.taken(keep=True) as workspace:
-        run = Run(parameters, xp=device.xp, kernels=device.kernels, workspace=workspace)
+        run = Run(
+            parameters,
+            xp=device.xp,
+            kernels=device.kernels_at(device.precision[0]),
+            workspace=workspace,
+            constants=lambda build, *arguments: device.from_host(build(*arguments), DTYPE),
+        )
         t = Trace(run)
         loss = t.step("", supervised, moved["image"], labels=moved["labels"], **model)
         t.undo("", moved["one"])
