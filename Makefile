@@ -3,13 +3,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types coverage clean
+.PHONY: demo test kernels lint types coverage clean
 
 demo: .venv/.runtime
 	@$(BIN)/vitref demo
 
 test: .venv/.development
 	$(BIN)/pytest
+
+# The CUDA kernels: compiled for three kinds of GPU, and run on the CPU. Needs g++, and 400 MB of wheels.
+kernels: .venv/.kernels
+	VITREF_REQUIRE_CUDA_CHECKS=1 $(BIN)/pytest tests/cuda
 
 lint: .venv/.development
 	$(BIN)/ruff check .
@@ -49,3 +53,8 @@ clean:
 	@echo "Installing vitref and its development tools into .venv ..."
 	@$(BIN)/python -m pip install -qq --editable '.[test,train,dev]'
 	@touch .venv/.runtime $@
+
+.venv/.kernels: pyproject.toml | .venv/.development
+	@echo "Installing CUDA's compiler and headers into .venv ..."
+	@$(BIN)/python -m pip install -qq --editable '.[kernels]'
+	@touch $@

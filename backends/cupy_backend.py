@@ -5,9 +5,9 @@ import importlib
 from typing import Any
 
 from vitref.backends import cupy_kernels
-from vitref.backends.cupy_device import CupyDevice
-from vitref.backends.cupy_graphs import LARGEST_BATCH, Recordings
 from vitref.backends.cupy_kernels.adamw import adamw
+from vitref.backends.cupy_runtime.device import CupyDevice
+from vitref.backends.cupy_runtime.graphs import LARGEST_BATCH, Recordings
 from vitref.backends.interface import Backend
 from vitref.errors import BackendError
 

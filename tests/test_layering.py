@@ -45,11 +45,9 @@ LAYERS: dict[str, set[str]] = {
     | {"vitref.backends.numba_kernels", "vitref.backends.numpy_backend"},
     "vitref.backends.numba_kernels": BACKEND | {"vitref.graph", "numba", "llvmlite", "threadpoolctl"},
     "vitref.backends.cupy_backend": BACKEND
-    | {"vitref.backends.cupy_device", "vitref.backends.cupy_kernels", "cupy", "cupyx", "ml_dtypes"},
-    "vitref.backends.cupy_device": BACKEND
-    | {"vitref.backends.cupy_kernels", "vitref.backends.cupy_products", "cupy", "cupyx", "ml_dtypes"},
-    "vitref.backends.cupy_products": BACKEND | {"vitref.backends.cublaslt", "vitref.backends.cupy_kernels"},
-    "vitref.backends.cublaslt": {"vitref.errors", "cuda", "numpy"},
+    | {"vitref.backends.cupy_runtime", "vitref.backends.cupy_kernels", "cupy", "cupyx", "ml_dtypes"},
+    "vitref.backends.cupy_runtime": BACKEND
+    | {"vitref.backends.cupy_kernels", "cupy", "cupyx", "cuda", "ml_dtypes"},
     "vitref.backends.cupy_kernels": BACKEND | {"vitref.graph", "ml_dtypes"},
     "vitref.backends.torch_backend": BACKEND | {"torch", "array_api_compat", "ml_dtypes"},
     "vitref.backends.jax_backend": BACKEND | {"jax", "ml_dtypes"},

@@ -9,7 +9,6 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from vitref.array import NUMPY, Array, HostArray, Namespace
 from vitref.backends import cupy_kernels
 from vitref.backends.cupy_kernels.adamw import adamw
 from vitref.backends.cupy_kernels.device import Dim
+from vitref.backends.cupy_runtime import nvrtc
 from vitref.backends.interface import Backend
 
 SHIM = Path(__file__).parent
@@ -38,14 +38,11 @@ HEADERS = ("cuda_bf16.h", "crt/host_defines.h", "nv/target")
 
 
 def include_folder() -> Path | None:
-    """Where CUDA's headers lie: CUDA_PATH or CUDA_HOME, NVIDIA's wheels, /usr/local/cuda; None if nowhere.
+    """Where the headers lie that a C++ compiler reads, which are more than NVRTC's; None if nowhere.
 
-    Of the wheels it takes three, `cuda-toolkit[cccl,crt,cudart]`: a C++ compiler reads more than NVRTC.
+    Of NVIDIA's wheels it takes three, `cuda-toolkit[cccl,crt,cudart]`.
     """
-    named = [Path(os.environ[name]) / "include" for name in ("CUDA_PATH", "CUDA_HOME") if name in os.environ]
-    wheels = sorted(p for path in sys.path for p in Path(path or ".").glob("nvidia/cu*/include"))
-    wheels += sorted(p for path in sys.path for p in Path(path or ".").glob("nvidia/cuda_runtime/include"))
-    for folder in (*named, *wheels, Path("/usr/local/cuda/include")):
+    for folder in nvrtc.include_folders():
         if all((folder / name).is_file() for name in HEADERS):
             return folder
     return None

@@ -1,12 +1,12 @@
 """NVIDIA's runtime compiler without a GPU: the library of the `nvidia-cuda-nvrtc` wheel, by ctypes."""
 
 import ctypes
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from tests.cuda.host import CUDA, include_folder
+from vitref.backends.cupy_runtime.nvrtc import include_folders
 
 
 class CompileError(Exception):
@@ -15,11 +15,9 @@ class CompileError(Exception):
 
 def library_file() -> Path | None:
     """libnvrtc: of CUDA_PATH or CUDA_HOME, of NVIDIA's wheels, of /usr/local/cuda; None if nowhere."""
-    roots = [Path(os.environ[name]) for name in ("CUDA_PATH", "CUDA_HOME") if name in os.environ]
-    for path in map(Path, sys.path):
-        roots += [*path.glob("nvidia/cu*"), *path.glob("nvidia/cuda_nvrtc")]
-    found = (file for root in (*roots, Path("/usr/local/cuda")) for file in _libraries(root))
-    return next(found, None)
+    roots = [folder.parent for folder in include_folders()]
+    roots += [folder for path in sys.path for folder in Path(path).glob("nvidia/cuda_nvrtc")]
+    return next((file for root in roots for file in _libraries(root)), None)
 
 
 def _libraries(root: Path) -> list[Path]:

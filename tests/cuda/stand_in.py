@@ -16,8 +16,9 @@ import scipy.special  # type: ignore[import-untyped]
 
 from tests.backends.cupy.stand_ins import Fake, FakeCublasLt, of_arrays
 from tests.cuda.host import HostDevice
-from vitref.backends import cublaslt, cupy_backend
-from vitref.backends.cupy_device import CupyDevice
+from vitref.backends import cupy_backend
+from vitref.backends.cupy_runtime import cublaslt
+from vitref.backends.cupy_runtime.device import CupyDevice
 from vitref.backends.interface import Backend
 
 

@@ -8,7 +8,7 @@ import pytest
 import vitref
 from vitref import backends
 from vitref.array import HostArray
-from vitref.backends.cupy_graphs import WARM_UPS, Recording
+from vitref.backends.cupy_runtime.graphs import WARM_UPS, Recording
 from vitref.backends.interface import Backend
 
 pytestmark = pytest.mark.gpu

@@ -30,7 +30,7 @@ VIT_B = {"qkv": (2304, 768), "proj": (768, 768), "fc1": (3072, 768), "fc2": (768
 
 
 def device(backend: Backend) -> Any:
-    """The object of `vitref.backends.cupy_device` behind a backend."""
+    """The object of `vitref.backends.cupy_runtime.device` behind a backend."""
     return backend.scope.__self__  # type: ignore[attr-defined]
 
 

@@ -91,10 +91,9 @@ def own_results(backend: Backend, p: Posed) -> None:
     _unchanged("the first result", _bits(first), before)
     _unchanged("a result between two others", _bits(_backward(backend, other)), _bits(second))
     _unchanged("a result after another model's", _bits(_backward(backend, p)), before)
-    traced = partial(vitref.trace, **p.arguments, backend=backend, dtype=p.dtype)
-    taps = traced(p.weights, p.image)
+    taps = _trace(backend, p)
     copies = {name: np.array(tap) for name, tap in taps.items()}
-    traced(p.other_weights(), p.other_image())
+    _trace(backend, other)
     _unchanged("a trace after another one", dict(taps), copies)
 
 
@@ -180,6 +179,10 @@ def _for_models(backend: Backend, holds: Callable[[Posed], Any], share: float, c
 
 def _backward(backend: Backend, p: Posed, **options: Any) -> vitref.Gradients:
     return vitref.backward(p.weights, p.image, **p.arguments, **options, backend=backend, dtype=p.dtype)
+
+
+def _trace(backend: Backend, p: Posed) -> vitref.Recording:
+    return vitref.trace(p.weights, p.image, **p.arguments, backend=backend, dtype=p.dtype)
 
 
 def _same(what: str, found: HostArray, p: Posed, known: Answers, name: str) -> None:

@@ -9,8 +9,8 @@ import pytest
 import scipy.special  # type: ignore[import-untyped]
 
 from tests.backends.cupy.stand_ins import Fake, FakeCublasLt
-from vitref.backends import cublaslt, user_cache
-from vitref.backends.cupy_device import CupyDevice
+from vitref.backends.cupy_runtime import cublaslt, user_cache
+from vitref.backends.cupy_runtime.device import CupyDevice
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from tests.backends.cupy.stand_ins import Fake, OutOfMemoryError
-from vitref.backends import nvrtc
-from vitref.backends.cupy_device import CupyDevice
+from vitref.backends.cupy_runtime import nvrtc
+from vitref.backends.cupy_runtime.device import CupyDevice
 from vitref.errors import BackendError
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from tests.backends.cupy.stand_ins import Array, Fake
-from vitref.backends.cupy_device import CupyDevice
-from vitref.backends.cupy_graphs import WARM_UPS, Recordings
+from vitref.backends.cupy_runtime.device import CupyDevice
+from vitref.backends.cupy_runtime.graphs import WARM_UPS, Recordings
 
 
 class Owner:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from vitref.backends import nvrtc, user_cache
+from vitref.backends.cupy_runtime import nvrtc, user_cache
 from vitref.errors import BackendError
 
 pytestmark = pytest.mark.usefixtures("cache", "headers")

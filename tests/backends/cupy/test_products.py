@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tests.backends.cupy.stand_ins import Array, Fake, FakeCublasLt
-from vitref.backends import cublaslt, user_cache
-from vitref.backends.cupy_device import CupyDevice
+from vitref.backends.cupy_runtime import cublaslt, user_cache
+from vitref.backends.cupy_runtime.device import CupyDevice
 from vitref.errors import BackendError
 from vitref.testing import tolerance
 

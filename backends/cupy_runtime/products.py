@@ -6,9 +6,9 @@ from math import gcd, inf
 from typing import Any
 
 from vitref.array import Array
-from vitref.backends import cublaslt, user_cache
-from vitref.backends.cublaslt import Algorithm, Plan, Product
 from vitref.backends.cupy_kernels.split import split
+from vitref.backends.cupy_runtime import cublaslt, user_cache
+from vitref.backends.cupy_runtime.cublaslt import Algorithm, Plan, Product
 from vitref.errors import BackendError
 
 WARM_UPS, REPETITIONS = 1, 3

@@ -14,11 +14,11 @@ from typing import Any
 import ml_dtypes  # noqa: F401  gives NumPy the dtype "bfloat16" by name
 
 from vitref.array import VOCABULARY, Array, HostArray, Namespace
-from vitref.backends import nvrtc
 from vitref.backends.cupy_kernels import unfold
 from vitref.backends.cupy_kernels.device import SUFFIX, Dim
-from vitref.backends.cupy_products import Products
-from vitref.backends.cupy_staging import Staging
+from vitref.backends.cupy_runtime import nvrtc
+from vitref.backends.cupy_runtime.products import Products
+from vitref.backends.cupy_runtime.staging import Staging
 from vitref.errors import BackendError
 
 DLPACK_MEMORY = {1: "host memory", 2: "CUDA memory", 3: "pinned host memory", 13: "CUDA managed memory"}

@@ -4,14 +4,16 @@ import hashlib
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from vitref.backends import user_cache
+from vitref.backends import cupy_kernels
+from vitref.backends.cupy_runtime import user_cache
 from vitref.errors import BackendError
 
-SOURCES = Path(__file__).parent / "cupy_kernels" / "cuda"
+SOURCES = Path(cupy_kernels.__file__).parent / "cuda"
 OLDEST = 80
 """Compute capability 8.0: bfloat16, and asynchronous copies to shared memory."""
 
@@ -85,9 +87,8 @@ def _compile(nvrtc: Any, source: str, options: tuple[str, ...], to_machine_code:
     return made if isinstance(made, bytes) else str(made).encode()
 
 
-@cache
-def include_folder() -> Path:
-    """Where cuda_bf16.h lies: CUDA_PATH or CUDA_HOME, NVIDIA's wheels, /usr/local/cuda."""
+def include_folders() -> Iterator[Path]:
+    """Where CUDA's headers may lie: CUDA_PATH or CUDA_HOME, NVIDIA's wheels, /usr/local/cuda."""
     named = [Path(os.environ[name]) / "include" for name in ("CUDA_PATH", "CUDA_HOME") if name in os.environ]
     wheels = [
         folder
@@ -95,7 +96,13 @@ def include_folder() -> Path:
         for pattern in ("nvidia/cu*/include", "nvidia/cuda_runtime/include")
         for folder in sorted(Path(path or ".").glob(pattern), reverse=True)
     ]
-    for folder in (*named, *wheels, Path("/usr/local/cuda/include")):
+    yield from (*named, *wheels, Path("/usr/local/cuda/include"))
+
+
+@cache
+def include_folder() -> Path:
+    """Where cuda_bf16.h lies. Raises BackendError when it lies nowhere."""
+    for folder in include_folders():
         if (folder / "cuda_bf16.h").is_file():
             return folder
     raise _problem(
