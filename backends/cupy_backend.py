@@ -56,6 +56,7 @@ def assembled(device: CupyDevice, largest_batch: int) -> Backend:
         scope=device.scope,
         from_dlpack=device.from_dlpack,
         pixels=device.pixels,
+        stages=True,
         on_device=True,
         replay=Recordings(device, largest_batch).replay if largest_batch else None,
         rules={"adamw": functools.partial(adamw, device=device)},

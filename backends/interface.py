@@ -68,6 +68,8 @@ class Backend:
     pixels       (uint8 NumPy array (N, H, W, C), float64 table (C, 256), dtype name) -> (N, C, H, W): each
                  value replaced by that of the table, which is rounded to the dtype first; None where
                  pictures are normalised on the host
+    stages       whether from_host and pixels may be called outside `scope`, and then work beside a pass that
+                 runs: the next batch is on its way while this one is computed
     on_device    whether its arrays live elsewhere than NumPy's: parameters are then moved once and kept
                  with their Weights
     replay       how it records forward passes, where it does
@@ -87,6 +89,7 @@ class Backend:
     scope: Callable[[], AbstractContextManager[Any]] = nullcontext
     from_dlpack: Callable[[Any], Array] | None = None
     pixels: Callable[[HostArray, HostArray, str], Array] | None = None
+    stages: bool = False
     on_device: bool = False
     replay: Replay | None = None
     rules: Mapping[str, Callable[..., Any]] = field(default_factory=dict)

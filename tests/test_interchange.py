@@ -3,6 +3,8 @@
 import gc
 import re
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 
 import vitref
-from tests.backends.device import device, to_host
+from tests.backends.device import device, from_host, to_host
 from tests.test_api import CONFIG, LABELS, random_weights
 from vitref.components import layer_norm
 from vitref.errors import BackendError
@@ -299,6 +301,27 @@ def test_pixels_may_be_normalised_on_the_device_with_the_same_bits(weights: vitr
             pictures,
             backend=device(pixels=pixels)[0],
         )
+
+
+@pytest.mark.parametrize("stages", [True, False])
+def test_an_image_is_moved_beside_a_pass_where_the_backend_can(weights: vitref.Weights, stages: bool) -> None:
+    inside: list[bool] = [False]
+    seen: list[bool] = []
+
+    @contextmanager
+    def scope() -> Iterator[None]:
+        before, inside[0] = inside[0], True
+        yield
+        inside[0] = before
+
+    def moved(array: Any, dtype: str) -> Any:
+        if array.ndim == 4 and array.shape == IMAGE.shape:
+            seen.append(inside[0])
+        return from_host(array, dtype)
+
+    backend, _ = device(scope=scope, from_host=moved, stages=stages)
+    vitref.forward(weights, IMAGE, backend=backend)
+    assert seen == [not stages]
 
 
 # check_finite

@@ -63,15 +63,16 @@ class Call:
         chosen, config = backends.get(backend), weights.config
         check_settings(chosen, dtype, precision)
         _check_resize(config)
+        give_back = interchange.give_back(image) if interchange.is_foreign(image) else None
+        if chosen.stages and give_back is None:
+            own, pictures = _moved_image(image, weights, chosen, dtype)
         with scope(chosen):
-            if interchange.is_foreign(image):
-                give_back: interchange.GiveBack | None = interchange.give_back(image)
+            if give_back is not None:
                 own, pictures = _taken(image, config, chosen, dtype), None
                 if check_finite:
                     require_finite("image", own, chosen)
-            else:
+            elif not chosen.stages:
                 own, pictures = _moved_image(image, weights, chosen, dtype)
-                give_back = None
             weights.kept(("fits", dtype), lambda: _check_range(weights, dtype))
             parameters = weights.on(chosen, dtype)
         return cls(
@@ -132,7 +133,9 @@ class Call:
         )
 
     def _constant(self, build: Callable[..., HostArray], *arguments: Any) -> Array:
-        return _constant(self.backend, self.dtype, build, *arguments)
+        """Kept with the weights, which whatever is recorded with it belongs to."""
+        key = ("constant", self.backend, self.dtype, build, arguments)
+        return self.weights.kept(key, lambda: self.backend.from_host(build(*arguments), self.dtype))
 
     def _mask(self, path: str, shape: tuple[int, ...], rate: float) -> Array:
         assert self.train is not None
@@ -441,11 +444,6 @@ def require_finite(what: str, array: Array, backend: Backend) -> None:
             expected="finite values (check_finite=True)",
             remedy='Find where they come from; beyond the range of a 16-bit dtype, use dtype="float32".',
         )
-
-
-@functools.lru_cache(maxsize=64)
-def _constant(backend: Backend, dtype: str, build: Callable[..., HostArray], *arguments: Any) -> Array:
-    return backend.from_host(build(*arguments), dtype)
 
 
 @functools.lru_cache(maxsize=64)

@@ -74,7 +74,7 @@ class Product:
     operands, result   dtype names of a and b, and of out, bias and residual
     compute            a key of COMPUTE
     bias, residual     whether a vector (n,) and a matrix (m, n) are added
-    alignment          bytes that the addresses of a, b, residual and out are multiples of
+    alignment          bytes that the addresses of a, b, residual, out and bias are multiples of
     """
 
     m: int
@@ -87,7 +87,7 @@ class Product:
     compute: str
     bias: bool = False
     residual: bool = False
-    alignment: tuple[int, int, int, int] = (256, 256, 256, 256)
+    alignment: tuple[int, int, int, int, int] = (256, 256, 256, 256, 256)
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +172,7 @@ def candidates(handle: c_void_p, wanted: Plan, bias: int | None) -> list[Algorit
     try:
         _prefer(preference, _MAX_WORKSPACE, c_uint64(WORKSPACE))
         _prefer(preference, _REDUCTIONS, c_uint32(_ORDERED_REDUCTIONS))
-        a, b, c, out = wanted.product.alignment
+        a, b, c, out, _ = wanted.product.alignment
         for place, alignment in enumerate((b, a, c, out)):
             _prefer(preference, _ALIGNMENT_OF_A + place, c_uint32(alignment))
         found, results = c_int(), (Algorithm * CANDIDATES)()

@@ -54,6 +54,7 @@ class CupyDevice:
         self._kernels: dict[tuple[str, str], tuple[Any, int]] = {}
         self._modules: dict[str, Any] = {}
         self._here = threading.local()
+        self._taping = threading.Lock()
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
         return self.cupy.empty(shape, dtype)
@@ -66,9 +67,9 @@ class CupyDevice:
         if 0 in grid:
             return
         function, allowed = self._kernels.get((source, kernel)) or self._kernel(source, kernel)
-        if shared > allowed:
-            function.max_dynamic_shared_size_bytes = shared
-            self._kernels[source, kernel] = function, shared
+        if shared > allowed:  # once and for all: CuPy hands the same function to every device object
+            function.max_dynamic_shared_size_bytes = self.shared_limit
+            self._kernels[source, kernel] = function, self.shared_limit
         function(grid, block, arguments, shared_mem=shared)
 
     def _kernel(self, source: str, kernel: str) -> tuple[Any, int]:
@@ -105,7 +106,7 @@ class CupyDevice:
         self.products.workspace(self.tape)
         self._here.kept = kept
         try:
-            with self.cupy.cuda.using_allocator(pool.malloc), self.tape:
+            with self._taping, self.cupy.cuda.using_allocator(pool.malloc), self.tape:
                 self.tape.begin_capture()
                 try:
                     y = compute()

@@ -64,6 +64,9 @@ class Recordings:
         place = image.copy()
         try:
             graph, arrays = self._device.record(lambda: compute(place))
+        except self._device.cupy.cuda.memory.OutOfMemoryError:  # CuPy's pool may hold what is missing
+            self._device.cupy.get_default_memory_pool().free_all_blocks()
+            recording.runs = 0
         except Exception as error:  # a part that cannot be recorded: it runs step by step for ever
             recording.refused = f"{type(error).__name__}: {error}"
         else:

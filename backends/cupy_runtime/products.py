@@ -1,6 +1,7 @@
 """Matrix products on the GPU: which cuBLASLt algorithm runs, its workspace, and the three ways of float32."""
 
 import json
+import threading
 from dataclasses import astuple
 from math import gcd, inf
 from typing import Any
@@ -32,7 +33,7 @@ class Products:
         self._workspaces: dict[int, Array] = {}
         self.version = cublaslt.version()
         self._file = f"products-{self.version}-{device.name.replace(' ', '-')}.json"
-        self._kept: dict[str, str] = _choices(user_cache.read(self._file))
+        self._choosing = threading.RLock()
 
     def product(
         self,
@@ -58,7 +59,7 @@ class Products:
         m, k = a.shape[::-1] if transpose_a else a.shape
         n = b.shape[0] if transpose_b else b.shape[1]
         y = self._cupy.empty((m, n), a.dtype if dtype is None else dtype) if out is None else out
-        pointers = tuple(256 if x is None else gcd(x.data.ptr, 256) for x in (a, b, residual, y))
+        pointers = tuple(256 if x is None else gcd(x.data.ptr, 256) for x in (a, b, residual, y, bias))
         names = (str(a.dtype), str(y.dtype), compute)
         extras = bias is not None, residual is not None
         kind = Product(m, n, k, transpose_a, transpose_b, *names, *extras, pointers)  # type: ignore[arg-type]
@@ -75,8 +76,9 @@ class Products:
         """`out` gets op(a) @ op(b) [+ bias] [+ residual]."""
         addresses = tuple(None if x is None else x.data.ptr for x in (a, b, bias, residual, out))
         stream = self._cupy.cuda.get_current_stream()
-        if kind not in self._chosen:
-            self._chosen[kind] = self._choose(kind, addresses, stream)
+        with self._choosing:
+            if kind not in self._chosen:
+                self._chosen[kind] = self._choose(kind, addresses, stream)
         chosen = self._chosen[kind]
         if chosen is None:
             out[...] = self._by_parts(kind, a, b, bias, residual)
@@ -92,7 +94,7 @@ class Products:
         if self._handle is None:
             self._handle = cublaslt.create_handle()
         plan, key = cublaslt.plan(kind), repr(astuple(kind))
-        kept = _algorithm(self._kept.get(key))
+        kept = _algorithm(_choices(user_cache.read(self._file)).get(key)) if self._tune else None
         if kept is not None:
             return plan, kept
         found = cublaslt.candidates(self._handle, plan, addresses[2])
@@ -124,9 +126,9 @@ class Products:
         return float(self._cupy.cuda.get_elapsed_time(begin, end))
 
     def _keep(self, key: str, algorithm: Algorithm) -> None:
-        """Add a choice to the file, beside what other processes have added meanwhile."""
-        self._kept = {**_choices(user_cache.read(self._file)), key: cublaslt.to_text(algorithm)}
-        user_cache.write(self._file, json.dumps(self._kept, indent=0).encode())
+        """Add a choice to the file, beside what others have added meanwhile."""
+        kept = {**_choices(user_cache.read(self._file)), key: cublaslt.to_text(algorithm)}
+        user_cache.write(self._file, json.dumps(kept, indent=0).encode())
 
     def _by_parts(self, kind: Product, a: Array, b: Array, bias: Any, residual: Any) -> Array:
         """By CuPy's own product, in float32 at least: for what cuBLASLt does not take."""

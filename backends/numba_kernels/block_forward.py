@@ -128,6 +128,7 @@ def mlp(
     synchronise(team, share)
     branch = None if k.branch2 is None else k.branch2[place]
     add_branch(share, inputs, p.fc2_weight, p.fc2_bias, p.gamma2, branch, x1, y, b.a)
+    synchronise(team, share)
 
 
 def normalise(

@@ -62,7 +62,36 @@ def bench(name: str, what: str, seconds: int, **options: str) -> Step:
 
 
 VIT_B = {"models": "ViT-B/16", "rounds": "2"}
-FLOAT32 = {"precision": "strict,fp32x3,tf32", "passes": "forward"}
+BFLOAT16 = {"dtype": "bfloat16", "batch": "64"}
+SPEED: tuple[tuple[str, str, dict[str, str]], ...] = (
+    ("bf16", "forward, batch 64", {**BFLOAT16, "passes": "forward", "peers": "timm,timm-compile-default"}),
+    (
+        "training",
+        "forward and backward",
+        {**BFLOAT16, "passes": "backward", "peers": "timm,timm-compile-default"},
+    ),
+    (
+        "fp32",
+        "forward in float32",
+        {
+            "batch": "64",
+            "precision": "strict,fp32x3,tf32",
+            "passes": "forward",
+            "peers": "timm,timm-compile-default",
+        },
+    ),
+    (
+        "one",
+        "forward, batch 1",
+        {**BFLOAT16, "batch": "1", "passes": "forward", "peers": "timm,timm-compile-reduce-overhead"},
+    ),
+    (
+        "every-mode",
+        "as the first two, beside every mode of torch.compile",
+        {**BFLOAT16, "batch": "64,256", "peers": "timm-compile"},
+    ),
+)
+"""What `vitref bench` measures, beside what: name, words, options. They may take more than one call."""
 
 STEPS = (
     tests("machine", "versions, and what copies and products reach at most", 60),
@@ -71,10 +100,10 @@ STEPS = (
     tests("graphs", "replayed passes have the bits of passes step by step", 60),
     tests("device", "memory, other libraries' arrays, threads, bad use", 60),
     tests("checkpoint", "a real checkpoint in every precision", 60),
+    *(bench(f"speed-{name}", what, 400, **VIT_B, **options) for name, what, options in SPEED[:-1]),
     tests("suite", "properties of components, kernels and small models", 150),
-    bench("speed-bf16", "speed in bfloat16", 120, **VIT_B, batch="1,64,256", dtype="bfloat16"),
-    bench("speed-fp32", "speed in float32", 120, **VIT_B, **FLOAT32, batch="1,64"),
     *(sanitized(tool) for tool in ("memcheck", "racecheck", "initcheck", "synccheck")),
+    bench(f"speed-{SPEED[-1][0]}", SPEED[-1][1], 580, **VIT_B, **SPEED[-1][2]),
 )
 
 

@@ -45,7 +45,7 @@ def test_too_large_a_batch_says_what_fits(backend: Backend, weights: vitref.Weig
     cupy = device(backend).cupy
     hog = cupy.empty(max(0, free - 2**30), np.uint8)
     try:
-        with pytest.raises(BackendError, match="of this one"):
+        with pytest.raises(BackendError, match="of the 512 images"):
             vitref.backward(weights, image(512), [0] * 512, backend=backend)
     finally:
         del hog, taken

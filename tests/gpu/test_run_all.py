@@ -117,7 +117,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_every_step_there_is() -> None:
-    """Their names differ, their files exist, and those before the speed tables leave time for them."""
+    """Their names differ, and their files exist."""
     assert len({step.name for step in STEPS}) == len(STEPS)
     files = [part for step in STEPS for part in step.command if part.startswith("tests/")]
     assert all((run_all.ROOT / file).is_file() for file in files)

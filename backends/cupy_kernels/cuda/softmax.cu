@@ -2,7 +2,7 @@
 // of 197 and the like, so one element per access.
 //
 // A team works on a row and holds it in registers: a warp, or the whole block where a row has more than
-// 1,024 elements.
+// 512 elements.
 #include "team.cuh"
 
 constexpr int HELD = 16;

@@ -73,6 +73,26 @@ def test_what_cannot_be_recorded_runs_step_by_step(fake: Fake, device: CupyDevic
     assert runs == [False, False, True, False, False, False]
 
 
+def test_too_little_memory_to_record_is_tried_again(fake: Fake, device: CupyDevice) -> None:
+    recordings, owner, runs = Recordings(device, 16), Owner(), list[bool]()
+    full = fake.module.cuda.memory.OutOfMemoryError
+
+    def compute(image: Any) -> Any:
+        runs.append(device.recording)
+        if runs.count(True) == 1 and device.recording:
+            raise full("Out of memory allocating 8 bytes")
+        y = np.zeros_like(image)
+        fake.do(lambda: np.multiply(image, 2, out=y))
+        return y
+
+    for _ in range(8):
+        with device.scope():
+            found = recordings.replay(owner, "key", compute, np.ones((1, 2), "float32").view(Array))
+        assert found.tolist() == [[2.0, 2.0]]
+    assert runs.count(True) == 2
+    assert runs[-1]
+
+
 def test_a_constant_made_while_recording_is_kept(fake: Fake, device: CupyDevice) -> None:
     def compute() -> Any:
         return device.from_host(np.ones(3), "float32")

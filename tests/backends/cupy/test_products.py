@@ -101,6 +101,27 @@ def test_a_damaged_choice_is_made_again(fake: Fake, content: bytes) -> None:
     assert len(json.loads(Path(user_cache.folder(), device.products._file).read_bytes())) >= 1
 
 
+def test_devices_of_one_process_choose_alike(fake: Fake, library: FakeCublasLt) -> None:
+    """One that was there before the other chose reads what was chosen."""
+    first, second = (CupyDevice(fake.module, 0, tune=True) for _ in range(2))
+    a, times = random((3, 3), "float32"), iter([5.0, 2.0, 1.0, 2.0])
+    fake.module.cuda.get_elapsed_time = lambda begin, end: next(times)
+    chosen = []
+    for device in (first, second):
+        device.product(a, a, math="strict")
+        chosen += [algorithm.algo[0] for _, algorithm in device.products._chosen.values()]  # type: ignore[misc]
+    assert chosen[0] == chosen[1] == 3
+
+
+def test_without_tuning_what_was_tuned_does_not_count(fake: Fake, library: FakeCublasLt) -> None:
+    a, times = random((3, 3), "float32"), iter([5.0, 2.0])
+    fake.module.cuda.get_elapsed_time = lambda begin, end: next(times)
+    CupyDevice(fake.module, 0, tune=True).product(a, a, math="strict")
+    plain = CupyDevice(fake.module, 0, tune=False)
+    plain.product(a, a, math="strict")
+    assert [algorithm.algo[0] for _, algorithm in plain.products._chosen.values()] == [1]  # type: ignore[misc]
+
+
 def test_without_tuning_the_first_algorithm_runs(fake: Fake, library: FakeCublasLt) -> None:
     a = random((2, 2), "float32")
     CupyDevice(fake.module, 0, tune=False).product(a, a, math="strict")
