@@ -62,6 +62,13 @@ def check(name: str | Backend, *, share: float = 0.1) -> list[Any]:
     is tried. Raises BackendError when the backend is unavailable or Hypothesis is not installed.
     """
     backend = get(name)
+    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 20:
+        raise BackendError(
+            "vitref.backends.check, share",
+            found=repr(share),
+            expected="a number above 0, such as 0.1, and at most 20",
+            remedy="Give such a share.",
+        )
     if importlib.util.find_spec("hypothesis") is None:
         raise BackendError(
             "vitref.backends.check",

@@ -4,6 +4,7 @@ import functools
 import importlib
 import os
 from importlib.metadata import version
+from math import inf
 from types import ModuleType
 from typing import Any
 
@@ -13,6 +14,9 @@ from vitref.array import NUMPY
 from vitref.backends.interface import Backend, bound
 from vitref.backends.numpy_backend import from_dlpack, from_host, to_host
 from vitref.errors import BackendError
+
+MOST_THREADS = 1024
+"""More would rather be a slip of the pen: each is a thread of this process."""
 
 LIBRARIES = ("numba", "threadpoolctl")
 
@@ -33,7 +37,7 @@ def create(threads: int | None = None, images_per_product: int | None = None) ->
     Raises BackendError when an option is not a whole number of at least 1, ModuleNotFoundError when a
     library is missing.
     """
-    _require_number("threads", threads, "one thread per core")
+    _require_number("threads", threads, "one thread per core", MOST_THREADS)
     _require_number("images_per_product", images_per_product, "the number that is fastest")
     return _backend(threads or cores(), images_per_product)
 
@@ -54,7 +58,7 @@ def _backend(threads: int, images_per_product: int | None) -> Backend:
         dtypes=("float32", "float64"),
         kernels=kernels,
         empty=np.empty,
-        scope=team.limited,
+        scope=_module("blas").limited,
         from_dlpack=from_dlpack,
         rules={"adamw": functools.partial(_module("adamw").adamw, **settings)},
         versions={name: version(name) for name in (*LIBRARIES, "llvmlite", "numpy")},
@@ -68,12 +72,12 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def _require_number(option: str, given: Any, otherwise: str) -> None:
-    if given is not None and (type(given) is not int or given < 1):
+def _require_number(option: str, given: Any, otherwise: str, most: float = inf) -> None:
+    if given is not None and (type(given) is not int or not 1 <= given <= most):
         raise BackendError(
             f"backend numba, {option}",
             found=repr(given),
-            expected="a whole number of at least 1",
+            expected="a whole number of at least 1" + (f" and at most {most}" if most < inf else ""),
             remedy=f"Give such a number, or leave it out for {otherwise}.",
         )
 

@@ -503,5 +503,15 @@ def test_arrays_that_cannot_take_the_gradients_are_refused(weights: vitref.Weigh
         del out.weights["head.weight"]
     elif wrong == "junk":
         out = 3
-    with pytest.raises(vitref.ConfigError, match=r"out\.weights\["):
+    with pytest.raises(vitref.ConfigError, match=r"^out(\.weights\[|:)"):
         vitref.backward(weights, image, LABELS, out=out)
+
+
+def test_what_is_wrong_with_an_array_for_gradients_is_said(weights: vitref.Weights) -> None:
+    image = np.zeros((2, 3, 6, 9))
+    out = vitref.backward(weights, image, LABELS)
+    out.weights["head.weight"].flags.writeable = False
+    with pytest.raises(vitref.ConfigError, match=r"found an array \(5, 6\) of float32, read-only"):
+        vitref.backward(weights, image, LABELS, out=out)
+    with pytest.raises(vitref.ConfigError, match="found a bool"):
+        vitref.backward(weights, image, LABELS, out=True)  # type: ignore[arg-type]

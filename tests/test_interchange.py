@@ -185,6 +185,32 @@ def test_arrays_that_do_not_fit_are_refused(weights: vitref.Weights, image: Any,
         vitref.forward(weights, strict(image), backend=device()[0])
 
 
+def test_an_array_of_the_host_is_finite_as_numpys_are(weights: vitref.Weights) -> None:
+    wrong = IMAGE.copy()
+    wrong[0, 0, 0, 0] = np.nan
+    with pytest.raises(vitref.ConfigError, match="image: found values that are NaN"):
+        vitref.forward(weights, strict(wrong))
+
+
+def test_a_list_of_arrays_is_to_be_stacked(weights: vitref.Weights) -> None:
+    with pytest.raises(vitref.ImageError, match="Stack preprocessed images"):
+        vitref.forward(weights, [strict(IMAGE[0]), strict(IMAGE[1])])
+    with pytest.raises(vitref.ImageError, match="Give the images alone"):
+        vitref.forward(weights, [(IMAGE, LABELS)])
+
+
+def test_a_tap_inside_a_kernel_is_named_as_such(weights: vitref.Weights) -> None:
+    kernel = {"PARAMS": (), "HIDES": ("fc1", "act", "fc2"), "ADDS": False, "backward": None}
+
+    def forward(x: Any, *, activation: str, rate: float, xp: Any, ws: Any, keep: bool) -> Any:
+        return x, None
+
+    mlp = SimpleNamespace(**kernel, refuses=lambda *inputs, **static: None, forward=forward)
+    trace = vitref.trace(weights, IMAGE, backend=replace(vitref.backends.get("numpy"), kernels={"mlp": mlp}))
+    with pytest.raises(KeyError, match=r"blocks\.0\.mlp ran as one kernel; name the tap in only="):
+        trace["blocks.0.mlp.act"]
+
+
 def test_a_backend_without_dlpack_says_so(weights: vitref.Weights) -> None:
     with pytest.raises(vitref.BackendError, match=r"a NumPy array or pictures"):
         vitref.forward(weights, strict(IMAGE), backend=device(from_dlpack=None)[0])

@@ -69,6 +69,8 @@ def test_a_wrong_backend_is_refused_at_once(weights: vitref.Weights) -> None:
             vitref.stream(weights, BATCHES, **wrong)  # type: ignore[arg-type]
     with pytest.raises(vitref.ConfigError, match="an iterable"):
         vitref.stream(weights, 3)  # type: ignore[arg-type]
+    with pytest.raises(vitref.ConfigError, match=r"batches: found 'photo\.jpg'"):
+        vitref.stream(weights, "photo.jpg")
 
 
 def test_a_smaller_batch_is_filled_up(weights: vitref.Weights) -> None:

@@ -119,7 +119,7 @@ def stream(
     """
     loaded, chosen = _loaded(weights), backends.get(backend)
     check_settings(chosen, dtype, precision)
-    if not isinstance(batches, Iterable):
+    if not isinstance(batches, Iterable) or isinstance(batches, (str, bytes)):
         raise ConfigError(
             "batches", found=repr(batches), expected="an iterable of images", remedy="Give a list of batches."
         )
@@ -211,8 +211,9 @@ def trace(
 
     `only` names the taps to keep: "blocks.0.attn.softmax", "blocks.0.attn.softmax:dy" (the cotangent
     of that output), "blocks.0.attn.qkv.weight:grad" (the gradient of that parameter). Without it, all
-    that ran. The other arguments are those of `backward`. Raises as it does, and ConfigError for a tap
-    that does not exist.
+    that ran: of a kernel in the place of several steps, what it returns alone; a tap inside it that `only`
+    names makes the reference run there. The other arguments are those of `backward`. Raises as it does, and
+    ConfigError for a tap that does not exist.
     """
     if labels is not None and cotangent is not None:
         raise ConfigError(

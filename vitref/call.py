@@ -69,7 +69,7 @@ class Call:
         with scope(chosen):
             if give_back is not None:
                 own, pictures = _taken(image, config, chosen, dtype), None
-                if check_finite:
+                if check_finite or not chosen.on_device:
                     require_finite("image", own, chosen)
             elif not chosen.stages:
                 own, pictures = _moved_image(image, weights, chosen, dtype)
@@ -262,15 +262,22 @@ def reusable(call: Call, out: Any) -> dict[str, HostArray]:
     """
     if out is None:
         return {}
+    remedy = "Give what vitref.backward returned for NumPy images and this model."
+    if call.give_back or not isinstance(out, Mapping) or out.keys() != call.weights.keys():
+        found = "an image of another library" if call.give_back else f"a {type(out).__name__}"
+        if isinstance(out, Mapping) and not call.give_back:
+            found = f"other names: {', '.join(sorted(map(str, out.keys() ^ call.weights.keys()))[:3])}"
+        expected = "NumPy images, and gradients by the names of this model"
+        raise ConfigError("out", found=found, expected=expected, remedy=remedy)
     dtype = call.loss_dtype
     for name, parameter in call.weights.items():
-        array = out.get(name) if isinstance(out, Mapping) else None
-        if call.give_back or not _takes(array, parameter.shape, dtype):
+        array = out[name]
+        if not _takes(array, parameter.shape, dtype):
             raise ConfigError(
                 f"out.weights[{name!r}]",
-                found=f"{type(array).__name__}, shape {getattr(array, 'shape', 'none')}",
-                expected=f"a writeable NumPy array {parameter.shape} of {dtype}",
-                remedy="Give what vitref.backward returned for NumPy images and this model.",
+                found=_described(array),
+                expected=f"a writeable, C-contiguous NumPy array {parameter.shape} of {dtype}",
+                remedy=remedy,
             )
     arrays = {name: out[name] for name in call.weights}
     _check_apart(arrays)
@@ -290,6 +297,14 @@ def _check_apart(arrays: Mapping[str, HostArray]) -> None:
                 expected="an array of its own for each gradient",
                 remedy="Give what vitref.backward returned.",
             )
+
+
+def _described(array: Any) -> str:
+    if not isinstance(array, np.ndarray):
+        return f"a {interchange.kind(array)}"
+    faults = "" if array.flags.writeable else ", read-only"
+    faults += "" if array.flags.c_contiguous else ", not C-contiguous"
+    return f"an array {array.shape} of {array.dtype}{faults}"
 
 
 def _takes(array: Any, shape: tuple[int, ...], dtype: str) -> bool:
@@ -356,14 +371,17 @@ def _check_loss(labels: Any, loss: Any, label_smoothing: Any) -> None:
 
 def check_settings(backend: Backend, dtype: str, precision: str) -> None:
     """Raise BackendError when the backend does not compute so."""
-    _one_of("dtype", dtype, backend.dtypes)
-    _one_of("precision", precision, backend.precision)
+    _one_of("dtype", dtype, backend.dtypes, backend.name)
+    _one_of("precision", precision, backend.precision, backend.name)
 
 
-def _one_of(argument: str, value: str, choices: tuple[str, ...]) -> None:
+def _one_of(argument: str, value: str, choices: tuple[str, ...], backend: str) -> None:
     if not isinstance(value, str) or value not in choices:
         raise BackendError(
-            argument, found=repr(value), expected=f"one of {', '.join(choices)}", remedy="Name one of these."
+            argument,
+            found=repr(value),
+            expected=f"text, on backend {backend} one of {', '.join(choices)}",
+            remedy="Name one of these, or a backend that has it: vitref backends lists them.",
         )
 
 
@@ -414,7 +432,7 @@ def _taken(image: Any, config: Config, backend: Backend, dtype: str) -> Array:
     if name not in images.FLOATS or len(shape) not in (3, 4) or shape[-3] != config.channels or 0 in shape:
         raise ImageError(
             "image",
-            found=f"an array of shape {shape} and dtype {name} on a device",
+            found=f"a {interchange.kind(image)} of shape {shape} and dtype {name}",
             expected=f"({config.channels}, H, W) or (N, {config.channels}, H, W), {', '.join(images.FLOATS)}",
             remedy="Give preprocessed values; pixels (uint8) are taken as NumPy arrays.",
         )
@@ -441,8 +459,9 @@ def require_finite(what: str, array: Array, backend: Backend) -> None:
         raise ConfigError(
             what,
             found="values that are NaN or infinite",
-            expected="finite values (check_finite=True)",
-            remedy='Find where they come from; beyond the range of a 16-bit dtype, use dtype="float32".',
+            expected="finite values",
+            remedy="Find where they come from: vitref.trace(..., check_finite=True) names the first place. "
+            "In 16 bits numbers may be out of range; float32 holds larger ones.",
         )
 
 

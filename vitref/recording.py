@@ -43,8 +43,18 @@ class Recording(Mapping[str, HostArray]):
     def __getitem__(self, tap: str) -> HostArray:
         if tap not in self._taps:
             close = ", ".join(get_close_matches(str(tap), self._taps, n=3))
-            raise KeyError(f"no tap {tap!r} was recorded" + (f"; there is {close}" if close else ""))
+            hint = self._hidden(str(tap)) or (f"; there is {close}" if close else "")
+            raise KeyError(f"no tap {tap!r} was recorded{hint}")
         return self._taps[tap]
+
+    def _hidden(self, tap: str) -> str:
+        """Why a kernel has no such tap, where one ran in its place."""
+        steps = [
+            step for step, how in self.ran.items() if how == "kernel" and f"{tap}.".startswith(f"{step}.")
+        ]
+        if not steps:
+            return ""
+        return f": {steps[0]} ran as one kernel; name the tap in only=, and the reference runs there"
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._taps)

@@ -1,8 +1,4 @@
-"""The attention core on its own, where q, k and v come from elsewhere than a block's product.
-
-As in `heads.py`: blocks of queries meet all keys of their head, attention weights are not kept but made again
-on the way back, and memory is linear in the number of tokens.
-"""
+"""The attention core on its own, as in `heads.py`: where q, k and v come from elsewhere than a block."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -10,24 +6,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vitref.array import Array, Namespace
-from vitref.backends.numba_kernels import loops
-from vitref.backends.numba_kernels.heads import (
-    add_product,
-    blocks,
-    buffer_size,
-    flat,
-    shaped,
-    turned,
-    weights,
-)
+from vitref.backends.numba_kernels.heads import attend, attend_backward, buffer_size, turned
 from vitref.backends.numba_kernels.rows import unsupported, workspace
 from vitref.backends.numba_kernels.team import Team
-from vitref.components.scores import scale
 
 PARAMS: tuple[str, ...] = ()
 HIDES = ("scores", "softmax", "attn_drop", "context")
 ADDS = False
-YIELDS = False
 
 
 class Saved(NamedTuple):
@@ -57,13 +42,13 @@ def forward(
     ws: Any = None,
     keep: bool = True,
 ) -> tuple[Array, Saved | None]:
-    y, tokens = _merged(q), q.shape[2]
-    buffers = workspace(ws).scratch("scores", (team.threads, buffer_size(tokens)), q.dtype)
+    y = _merged(q)
+    buffers = workspace(ws).scratch("scores", (team.threads, buffer_size(q.shape[2])), q.dtype)
+    arrays = [turned(a) for a in (q, k, v, y)]
 
     def work(i: int) -> None:
-        for own, queries in _blocks(team, i, q.shape):
-            p = weights(turned(q[own][:, queries]), turned(k[own]), buffers[i])
-            np.matmul(p, v[own], out=y[own][:, queries])
+        for image, part in _heads(team, i, q.shape):
+            attend(part, buffers[i], *(a[image] for a in arrays))
 
     team.run(work)
     return y, Saved(q, k, v) if keep else None
@@ -78,31 +63,23 @@ def backward(
     given = workspace(ws)
     scores = given.scratch("scores and their cotangent", (team.threads, 2, buffer_size(tokens)), q.dtype)
     sums = given.scratch("sums", (team.threads, tokens * width), q.dtype)
+    arrays = [turned(a) for a in (dy, q, k, v, dq, dk, dv)]
 
     def work(i: int) -> None:
-        for own, queries in _blocks(team, i, q.shape):
-            more = sums[i] if queries.start else None
-            some, do = q[own][:, queries], dy[own][:, queries]
-            p = weights(turned(some), turned(k[own]), scores[i, 0])
-            ds = shaped(scores[i, 1], p.shape)
-            np.matmul(do, turned(v[own]), out=ds)
-            add_product(turned(p), do, dv[own], more)
-            loops.softmax_backward(flat(ds), flat(p), scale(q))
-            np.matmul(ds, k[own], out=dq[own][:, queries])
-            add_product(turned(ds), some, dk[own], more)
+        for image, part in _heads(team, i, q.shape):
+            attend_backward(part, scores[i], sums[i], *(a[image] for a in arrays))
 
     team.run(work)
     return dq, dk, dv
 
 
-def _blocks(team: Team, i: int, shape: tuple[int, ...]) -> Iterator[tuple[tuple[int, slice], slice]]:
-    """((image, heads), queries) of thread i: its part of all heads of all images, one after the other."""
-    n, heads, tokens, _ = shape
+def _heads(team: Team, i: int, shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
+    """(one image, some of its heads) of thread i: its part of all heads of all images."""
+    n, heads = shape[:2]
     part = team.split(n * heads)[i]
     for image in range(part.start // heads, -(-part.stop // heads)):
-        first, last = max(0, part.start - image * heads), min(heads, part.stop - image * heads)
-        for _, some, queries in blocks(1, tokens, slice(first, last)):
-            yield (image, some), queries
+        first = image * heads
+        yield slice(image, image + 1), slice(max(0, part.start - first), min(heads, part.stop - first))
 
 
 def _merged(like: Array) -> Array:

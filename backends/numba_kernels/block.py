@@ -34,7 +34,6 @@ PARAMS = (
 )
 HIDES = ("norm1", "attn", "ls1", "drop_path1", "add1", "norm2", "mlp", "ls2", "drop_path2", "add2")
 ADDS = False
-YIELDS = False
 
 
 class Saved(NamedTuple):

@@ -42,15 +42,23 @@ class Buffers(NamedTuple):
     a2: Array
 
 
+class Parts(NamedTuple):
+    """One thread's parts of gradients that are sums over rows, (width,) each."""
+
+    norm1_weight: Array
+    norm1_bias: Array
+    norm2_weight: Array
+    norm2_bias: Array
+    gamma1: Array
+    gamma2: Array
+
+
 class Own(NamedTuple):
-    """Of one thread: two blocks of scores, one sum over blocks, its parts of six gradients, (6, width)."""
+    """Of one thread: two blocks of scores, one sum over blocks, its parts of gradients."""
 
     scores: Array
     sums: Array
-    parts: Array
-
-
-PARTS = ("norm1_weight", "norm1_bias", "norm2_weight", "norm2_bias", "gamma1", "gamma2")
+    parts: Parts
 
 
 def run(
@@ -76,7 +84,8 @@ def run(
     )
 
     def work(i: int) -> None:
-        own[i].parts[...] = 0
+        for part in own[i].parts:
+            part[...] = 0
         for share in plan[i]:
             mlp(team, share, dy, p, shape, kept, buffers, own[i])
             attention(team, share, dx, p, shape, kept, buffers, own[i])
@@ -84,7 +93,7 @@ def run(
         weight_gradients(team, i, products)
 
     team.run(work)
-    for name, total in zip(PARTS, np.sum([o.parts for o in own], axis=0), strict=True):
+    for name, total in zip(Parts._fields, np.sum([o.parts for o in own], axis=0), strict=True):
         gradient = getattr(grads, name)
         if gradient is not None:
             gradient[...] = total
@@ -114,13 +123,13 @@ def allocate_own(given: Scratch, team: Team, shape: Shape) -> list[Own]:
     sizes = (
         (team.threads, 2, heads.buffer_size(shape.tokens)),
         (team.threads, shape.tokens * shape.inner // shape.heads),
-        (team.threads, len(PARTS), shape.width),
+        (team.threads, len(Parts._fields), shape.width),
     )
     arrays = [
         given.scratch(f"backward {role}", size, shape.dtype)
         for role, size in zip(Own._fields, sizes, strict=True)
     ]
-    return [Own(*(array[i] for array in arrays)) for i in range(team.threads)]
+    return [Own(scores, sums, Parts(*parts)) for scores, sums, parts in zip(*arrays, strict=True)]
 
 
 def mlp(
@@ -128,17 +137,19 @@ def mlp(
 ) -> None:
     """dx1 <- dy + the cotangent through norm2, fc1, GELU and fc2."""
     rows, mine, columns = share.rows(shape.tokens), share.own_rows(shape.tokens), share.columns(shape.width)
-    scaled(dy[mine], k.branch2, p.gamma2, b.dm, own.parts[5], mine)
+    scaled(dy[mine], k.branch2, p.gamma2, b.dm, own.parts.gamma2, mine)
     loops.transpose(b.dm[mine], b.dm_turned, mine.start)
     synchronise(team, share)
     contract(share, rows, b.dm_turned, p.fc2_weight, p.fc1_bias, shape.form, k.u, b.du)
     synchronise(team, share)
     np.matmul(b.du[:, rows].T, p.fc1_weight[:, columns], out=b.da[rows, columns])
     synchronise(team, share)
-    normalise(mine, b.da, k.xhat2, k.r2, p.norm2_weight, dy, b.dx1, own.parts[2:4])
+    normalise(
+        mine, b.da, k.xhat2, k.r2, p.norm2_weight, dy, b.dx1, own.parts.norm2_weight, own.parts.norm2_bias
+    )
     loops.scale_shift(k.xhat2[mine], p.norm2_weight, p.norm2_bias, b.a2[mine])
     loops.scale_shift(k.xhat1[mine], p.norm1_weight, p.norm1_bias, b.a1[mine])
-    scaled(b.dx1[mine], k.branch1, p.gamma1, b.dz, own.parts[4], mine)
+    scaled(b.dx1[mine], k.branch1, p.gamma1, b.dz, own.parts.gamma1, mine)
     synchronise(team, share)
 
 
@@ -163,7 +174,9 @@ def attention(
     synchronise(team, share)
     np.matmul(b.dqkv[:, rows].T, p.qkv_weight[:, columns], out=b.da[rows, columns])
     synchronise(team, share)
-    normalise(mine, b.da, k.xhat1, k.r1, p.norm1_weight, b.dx1, dx, own.parts[0:2])
+    normalise(
+        mine, b.da, k.xhat1, k.r1, p.norm1_weight, b.dx1, dx, own.parts.norm1_weight, own.parts.norm1_bias
+    )
 
 
 def scaled(
@@ -175,7 +188,15 @@ def scaled(
 
 
 def normalise(
-    mine: slice, dy: Array, xhat: Array, r: Array, weight: Array, add: Array, dx: Array, parts: Array
+    mine: slice,
+    dy: Array,
+    xhat: Array,
+    r: Array,
+    weight: Array,
+    add: Array,
+    dx: Array,
+    dweight: Array,
+    dbias: Array,
 ) -> None:
     """Back through LayerNorm in these rows, and the other branch's cotangent added."""
-    loops.layer_norm_backward(dy[mine], xhat[mine], r[mine], weight, add[mine], dx[mine], *parts)
+    loops.layer_norm_backward(dy[mine], xhat[mine], r[mine], weight, add[mine], dx[mine], dweight, dbias)

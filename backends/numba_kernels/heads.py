@@ -1,10 +1,10 @@
 """Attention of some heads by one thread, between the qkv product and proj.
 
-qkv is transposed, (3 heads d, rows) with rows = images * tokens, as the product makes it fastest; the result
-is (rows, heads d). Both are seen head by head without a copy. A block of queries meets all keys of its head,
-so that every softmax sees its whole row; several heads of a short sequence make one block. Attention weights
-are not kept: the way back makes them again, so that memory is linear in the number of tokens. Source: Rabe
-and Staats 2021, arXiv:2112.05682.
+In a block, qkv is transposed, (3 heads d, rows) with rows = images * tokens, as the product makes it fastest;
+the result is (rows, heads d). Both are seen head by head without a copy. A block of queries meets all keys
+of its head, so that every softmax sees its whole row; several heads of a short sequence make one block.
+Attention weights are not kept: the way back makes them again, so that memory is linear in the number of
+tokens. Source: Rabe and Staats 2021, arXiv:2112.05682.
 """
 
 from collections.abc import Iterator
@@ -27,9 +27,7 @@ def forward(qkv: Array, y: Array, tokens: int, heads: int, part: slice, buffer: 
     """
     q, k, v = split(qkv, 3, tokens, heads)
     (merged,) = split(y.T, 1, tokens, heads)
-    for image, some, queries in blocks(len(q), tokens, part):
-        p = weights(q[image, some, :, queries], k[image, some], buffer)
-        np.matmul(p, turned(v[image, some]), out=turned(merged[image, some, :, queries]))
+    attend(part, buffer, q, k, v, merged)
 
 
 def backward(
@@ -43,13 +41,36 @@ def backward(
     q, k, v = split(qkv, 3, tokens, heads)
     dq, dk, dv = split(dqkv, 3, tokens, heads)
     (do,) = split(dy.T, 1, tokens, heads)
-    for image, some, queries in blocks(len(q), tokens, part):
+    attend_backward(part, buffers, sums, do, q, k, v, dq, dk, dv)
+
+
+def attend(part: slice, buffer: Array, q: Array, k: Array, v: Array, y: Array) -> None:
+    """`forward` of arrays (images, heads, d, tokens) of any layout."""
+    for image, some, queries in blocks(len(q), q.shape[-1], part):
+        p = weights(q[image, some, :, queries], k[image, some], buffer)
+        np.matmul(p, turned(v[image, some]), out=turned(y[image, some, :, queries]))
+
+
+def attend_backward(
+    part: slice,
+    buffers: Array,
+    sums: Array,
+    dy: Array,
+    q: Array,
+    k: Array,
+    v: Array,
+    dq: Array,
+    dk: Array,
+    dv: Array,
+) -> None:
+    """`backward` of arrays (images, heads, d, tokens) of any layout."""
+    for image, some, queries in blocks(len(q), q.shape[-1], part):
         own, mine = (image, some), (image, some, slice(None), queries)
         more = sums if queries.start else None
         p = weights(q[mine], k[own], buffers[0])
         ds = shaped(buffers[1], p.shape)
-        np.matmul(turned(do[mine]), v[own], out=ds)
-        add_product(do[mine], p, dv[own], more)
+        np.matmul(turned(dy[mine]), v[own], out=ds)
+        add_product(dy[mine], p, dv[own], more)
         loops.softmax_backward(flat(ds), flat(p), scale(turned(q)))
         np.matmul(k[own], turned(ds), out=dq[mine])
         add_product(q[mine], ds, dk[own], more)
@@ -64,11 +85,16 @@ def weights(q: Array, k: Array, buffer: Array) -> Array:
 
 
 def add_product(a: Array, b: Array, total: Array, buffer: Array | None) -> None:
-    """total <- a b; with a buffer, total <- total + a b: the blocks of queries after the first."""
+    """total <- a b; with a buffer, total <- total + a b: the blocks of queries after the first.
+
+    The buffer takes the memory order of `total`, which is faster.
+    """
     if buffer is None:
         np.matmul(a, b, out=total)
-    else:
+    elif total.strides[-1] <= total.strides[-2]:
         total += np.matmul(a, b, out=shaped(buffer, total.shape))
+    else:
+        total += np.matmul(a, b, out=turned(shaped(buffer, turned(total).shape)))
 
 
 def blocks(images: int, tokens: int, part: slice) -> Iterator[tuple[int, slice, slice]]:

@@ -1,9 +1,9 @@
 """Compiled loops over the rows of C-contiguous 2-D arrays, one thread each: whatever is not a product.
 
-Each function writes into arrays that it is given and returns nothing. Where it reads and writes one array,
-that is its only name: two names for the same memory would be right, and several times slower. Compiled at
-the first call for each dtype (float32, float64) and kept in Numba's cache; no interpreter lock is held.
-Rows do not see each other. Sums along a row may be added in any order, everything else is as written.
+Functions without an underscore write into arrays that they are given, and return nothing. An array that is
+written shares no memory with another: a loop may read what it has overwritten. Compiled at the first call for
+each dtype (float32, float64) and kept in Numba's cache; no interpreter lock is held. What is written into a
+row depends on no other row. Functions `with_sums` may do their additions in any order.
 """
 
 import math
@@ -15,6 +15,9 @@ from vitref.backends.numba_kernels.special import cumulative, exponential, large
 from vitref.components.gelu import CUBIC, SQRT_2_OVER_PI
 
 DENSITY = 1 / math.sqrt(2 * math.pi)
+
+COMPILED_WITH = "fdb9e77602de6f3e"
+"""A digest of `special.py` and GELU's constants: Numba's cache sees changes of this file alone."""
 
 
 @plain

@@ -26,7 +26,6 @@ from vitref.graph.mlp import FORMS
 PARAMS = ("fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias")
 HIDES = ("fc1", "act", "drop1", "fc2", "drop2")
 ADDS = False
-YIELDS = False
 
 
 class Saved(NamedTuple):

@@ -105,7 +105,8 @@ class Kept(NamedTuple):
         qkv = pool[:end].reshape(3 * shape.inner, rows)
         o = pool[end : end + rows * shape.inner].reshape(rows, shape.inner)
         u = pool[: shape.hidden * rows].reshape(shape.hidden, rows)
-        return cls(None, None, qkv, o, None, None, None, u, None)
+        kept: dict[str, Array | None] = dict.fromkeys(cls._fields)
+        return cls(**{**kept, "qkv": qkv, "o": o, "u": u})
 
     @staticmethod
     def pool_size(rows: int, shape: Shape) -> int:

@@ -37,17 +37,13 @@ def copied(x: Array) -> Array:
     return np.array(x, order="C")
 
 
-def share_out(team: Team, x: Array, work: Callable[[int, slice], None]) -> int:
-    """Call `work(i, slice of the first axis of x)`: one part for each thread, or one part if x is small.
-
-    Returns the number of parts, which depends on the shape of x and the team alone.
-    """
+def share_out(team: Team, x: Array, work: Callable[[int, slice], None]) -> None:
+    """Call `work(i, slice of the first axis of x)`: one part for each thread, or one part if x is small."""
     if x.size <= SMALL or team.threads == 1:
         work(0, slice(0, len(x)))
-        return 1
-    parts = team.split(len(x))
-    team.run(lambda i: work(i, parts[i]))
-    return len(parts)
+    else:
+        parts = team.split(len(x))
+        team.run(lambda i: work(i, parts[i]))
 
 
 def workspace(ws: Any) -> Scratch:

@@ -6,9 +6,6 @@ cumulative(x, density)  the normal distribution P(X <= x), from exp(-x^2 / 2)
 NaN gives NaN. Constants are minimax fits in float64, by relative error: exp on [-log(2)/2, log(2)/2], and
 P(X > x) exp(x^2 / 2) for x from 0 to 13.6 as the quotient of two polynomials whose coefficients are all
 positive, so that nothing cancels: 3.1e-9 and 5.2e-9.
-
-Numba's cache looks at the file of the function that is called from Python, not at this one: after a change
-here, remove `__pycache__`.
 """
 
 import importlib
@@ -28,7 +25,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def plain(function: Function) -> Function:
-    """Compiled at the first call for each dtype, every operation in the order in which it is written."""
+    """Compiled at the first call for each dtype; a product and a sum that it enters may be one operation."""
     return _compiled(function, {"contract", "nsz"})
 
 
@@ -38,8 +35,13 @@ def with_sums(function: Function) -> Function:
 
 
 def _compiled(function: Function, fastmath: set[str]) -> Function:
-    """Without the interpreter's lock, and kept in Numba's cache."""
-    made: Function = numba.njit(nogil=True, cache=True, fastmath=fastmath, error_model="numpy")(function)
+    """Without the interpreter's lock, and kept in Numba's cache where there is a folder for it."""
+    options = {"nogil": True, "fastmath": fastmath, "error_model": "numpy"}
+    made: Function
+    try:
+        made = numba.njit(cache=True, **options)(function)
+    except RuntimeError:
+        made = numba.njit(**options)(function)
     return made
 
 

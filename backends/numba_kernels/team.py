@@ -1,19 +1,17 @@
-"""A team of threads over single-threaded BLAS: who does which part, barriers, and BLAS's own threads.
+"""A team of threads over single-threaded BLAS: who does which part, and barriers.
 
 NumPy's products and the loops of `loops.py` release the interpreter's lock, so that threads of Python work
-in parallel; BLAS threads beside them would fight for the same cores, and are kept at one by `limited`.
+in parallel. BLAS must not have threads of its own then: see `blas.limited`, around every pass.
 """
 
 import contextvars
-import functools
-import importlib
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from typing import Any
+
+from vitref.backends.numba_kernels.blas import limit_worker
 
 Work = Callable[[int], None]
 
@@ -39,25 +37,26 @@ class Team:
         """Begin anew, with threads that start when they are first needed."""
         self._turn = threading.Lock()
         self._barrier = threading.Barrier(self.threads)
-        self._pool = ThreadPoolExecutor(max(1, self.threads - 1), "vitref", initializer=_begin)
+        self._pool = self._new_pool()
 
     def run(self, work: Work) -> None:
-        """Call `work(0)`, ..., `work(threads - 1)` at the same time, and return when all have returned.
+        """Call `work(0)`, ..., `work(threads - 1)` at the same time, and return when all have ended.
 
-        What one of them raises is raised here, after the others have ended or met a broken barrier. Work
-        must not call `run` of its own team.
+        What one of them raises is raised here, as is an interrupt, but never before all have ended: each at
+        its end, or at a barrier that the one which failed will not reach. Work must not call `run` of its
+        own team.
         """
         with self._turn:
-            settings = contextvars.copy_context()  # NumPy's errstate among them
-            others = [
-                self._pool.submit(settings.copy().run, self._guarded, work, i) for i in range(1, self.threads)
-            ]
+            self._barrier = threading.Barrier(self.threads)
+            others, done = list[Future[None]](), False
             try:
+                settings = contextvars.copy_context()  # NumPy's errstate among them
+                for i in range(1, self.threads):
+                    others.append(self._pool.submit(settings.copy().run, self._guarded, work, i))
                 self._guarded(work, 0)
+                done = True
             finally:
-                wait(others)
-                if self._barrier.broken:
-                    self._barrier = threading.Barrier(self.threads)
+                _to_the_end(lambda: self._wait(others, done))
             _raise_first(others)
 
     def barrier(self) -> None:
@@ -72,6 +71,8 @@ class Team:
 
     def _guarded(self, work: Work, i: int) -> None:
         try:
+            if i:
+                limit_worker()
             work(i)
         except threading.BrokenBarrierError:
             if i == 0:
@@ -81,85 +82,53 @@ class Team:
             self._barrier.abort()
             raise
 
+    def _wait(self, others: list[Future[None]], done: bool) -> None:
+        """Until the others have ended; where not all could begin, what was left for them is withdrawn.
+
+        done   whether this thread's own work is, so that nobody waits for it at a barrier
+        """
+        if not done:
+            self._barrier.abort()
+        if len(others) == self.threads - 1:
+            wait(others)
+        else:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = self._new_pool()
+
+    def _new_pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(max(1, self.threads - 1), "vitref")
+
+
+def _to_the_end(wait: Callable[[], None]) -> None:
+    """Wait, and go on waiting after an interrupt, which is raised at the end."""
+    try:
+        wait()
+    except BaseException:
+        _to_the_end(wait)
+        raise
+
 
 def _raise_first(others: list[Future[None]]) -> None:
-    """Raise what went wrong in another thread; a broken barrier only follows from that."""
-    for future in others:
-        error = future.exception()
-        if error is not None and not isinstance(error, threading.BrokenBarrierError):
-            raise error
+    """Raise what went wrong in another thread; a broken barrier only follows from that.
 
-
-class _Limit:
-    """BLAS of this process at one thread while anybody is inside; the number found is put back after."""
-
-    def __init__(self) -> None:
-        self.lock, self.inside, self.found = threading.Lock(), 0, list[int]()
-
-    def enter(self) -> None:
-        with self.lock:
-            if self.inside == 0:
-                self.found = [library.num_threads for library in libraries()]
-                for library in libraries():
-                    _set_threads(library, 1)
-            self.inside += 1
-
-    def leave(self) -> None:
-        with self.lock:
-            self.inside -= 1
-            if self.inside == 0:
-                self.restore()
-
-    def restore(self) -> None:
-        for library, threads in zip(libraries(), self.found, strict=True):
-            _set_threads(library, threads)
-
-    def forget(self) -> None:
-        """In a forked child: nobody is inside, and the lock is free."""
-        inside, self.lock = self.inside, threading.Lock()
-        self.inside = 0
-        if inside:
-            self.restore()
-
-
-_LIMIT = _Limit()
+    No reference to the error is left: it holds the frames of the work, and with them its arrays.
+    """
+    errors = [future.exception() for future in others]
+    causes = [e for e in errors if e is not None and not isinstance(e, threading.BrokenBarrierError)]
+    others.clear()
+    errors.clear()
+    try:
+        if causes:
+            raise causes[0]
+    finally:
+        causes.clear()
 
 
 def _after_fork() -> None:
     """The child has one thread, and locks may be held by threads that it does not have."""
-    _LIMIT.forget()
     for team in list(_TEAMS):
         team.start()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-
-
-@functools.cache
-def libraries() -> tuple[Any, ...]:
-    """threadpoolctl's controllers of the BLAS libraries loaded in this process, looked up once."""
-    threadpoolctl: Any = importlib.import_module("threadpoolctl")
-    return tuple(threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers)
-
-
-def _set_threads(library: Any, threads: int) -> None:
-    """threadpoolctl's own method does nothing while another thread was the first to use it: we take turns."""
-    getattr(library, "_real_set_num_threads", library.set_num_threads)(threads)
-
-
-def _begin() -> None:
-    """A thread of a team begins: OpenMP keeps its number of threads for each thread by itself."""
-    for library in libraries():
-        if library.info().get("threading_layer") == "openmp":
-            _set_threads(library, 1)
-
-
-@contextmanager
-def limited() -> Iterator[None]:
-    """BLAS at one thread inside, and as it was found after the last of several, nested or at once, left."""
-    _LIMIT.enter()
-    try:
-        yield
-    finally:
-        _LIMIT.leave()

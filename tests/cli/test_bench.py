@@ -142,3 +142,8 @@ def parsed(*argv: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     command.register(parser.add_subparsers())
     return parser.parse_args(["bench", *argv])
+
+
+def test_what_no_backend_computes_in_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--dtype", "bfloat16", "--models", "ViT-Ti/16", "--batch", "1"]) == 1
+    assert "none of the chosen backends" in capsys.readouterr().err

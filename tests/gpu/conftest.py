@@ -43,6 +43,8 @@ def backend(stand_in: bool) -> Iterator[Backend]:
     try:
         yield backends.get("cupy")
     except BackendError as error:
+        if NOTES in os.environ:  # `run_all.py` asks: what is skipped there would pass for proven
+            pytest.fail(str(error))
         pytest.skip(str(error))
 
 

@@ -265,6 +265,17 @@ def gpu_name() -> str:
     return "-".join("".join(c for c in word if c.isalnum()) for word in words) or "unknown"
 
 
+def no_gpu() -> str:
+    """Why nothing here can be run; empty where it can."""
+    if os.environ.get("VITREF_GPU_STAND_IN") == "1":
+        return ""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-P", "-c", "from vitref import backends; backends.get('cupy')"]
+        given = environment(importable(Path(folder, "site")), quick=False)
+        tried = subprocess.run(command, capture_output=True, text=True, env=given)
+    return tried.stderr.strip().rpartition("\n")[2] if tried.returncode else ""
+
+
 def main(arguments: Sequence[str] | None = None, steps: Sequence[Step] = STEPS) -> int:
     parser = argparse.ArgumentParser(description="Everything that needs a GPU.")
     parser.add_argument("--steps", metavar="NAMES", help="of " + ",".join(step.name for step in steps))
@@ -276,6 +287,9 @@ def main(arguments: Sequence[str] | None = None, steps: Sequence[Step] = STEPS) 
     names = args.steps.split(",") if args.steps else [step.name for step in steps]
     if unknown := set(names) - {step.name for step in steps}:
         parser.error(f"no step called {', '.join(sorted(unknown))}")
+    if missing := no_gpu():
+        print(missing, file=sys.stderr)
+        return 2
     chosen = [step for step in steps if step.name in names]
     name = args.name or gpu_name()
     done = run_all(chosen, args.results, name, seconds=60 * args.minutes, quick=args.quick)

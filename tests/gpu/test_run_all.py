@@ -105,7 +105,20 @@ def test_steps_import_this_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert version == run_all._version()
 
 
-def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_gpu_nothing_passes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is skipped everywhere may not look proven."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert run_all.main(["--results", str(tmp_path), "--name", "x"], [python("one", "")]) == 2
+    assert "BackendError: backend cupy" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VITREF_GPU_STAND_IN", "1")
     steps = [python("one", "import os; assert os.environ['VITREF_GPU_QUICK'] == '1'"), python("two", "1 / 0")]
     options = ["--results", str(tmp_path), "--name", "x", "--quick"]
     assert run_all.main([*options, "--steps", "one"], steps) == 0

@@ -222,3 +222,9 @@ except backends.BackendError as error:
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == 'Install it with pip install "vitref[test]".'
+
+
+@pytest.mark.parametrize("share", [0, -1, "x", True, None, 1000])
+def test_a_share_that_tries_nothing_is_refused(share: Any) -> None:
+    with pytest.raises(BackendError, match="share"):
+        backends.check("numpy", share=share)

@@ -58,6 +58,13 @@ def register(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     cases, names = chosen_cases(args), [*chosen_backends(args), *chosen_peers(args)]
     rounds = _positive("--rounds", args.rounds)
+    if not any(CANDIDATES[name].runs(case) for name in names for case in cases if name.startswith("vitref")):
+        raise ConfigError(
+            "--dtype, --precision, --device",
+            found="what none of the chosen backends computes in",
+            expected="a dtype and precision of theirs: vitref backends",
+            remedy="Change these, or --backends (cupy needs --device cuda).",
+        )
     _require("threadpoolctl", "bench")
     about = report.machine()
     results: dict[Case, Outcome] = {}
@@ -191,7 +198,7 @@ def _words(option: str, given: str | None, default: Sequence[str], known: Sequen
             option,
             found=", ".join(map(repr, unknown)),
             expected=f"among {', '.join(known or default)}, separated by commas",
-            remedy="Correct the spelling.",
+            remedy="Name some of these.",
         )
     return words
 

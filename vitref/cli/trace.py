@@ -21,7 +21,11 @@ def register(subparsers: Any) -> None:
         "--labels", metavar="K[,K...]", help="one class per image: also record every gradient of the loss"
     )
     parser.add_argument(
-        "--only", metavar="TAP", action="append", help="record this tap alone; may be repeated (default: all)"
+        "--only",
+        metavar="TAP",
+        action="append",
+        help="record this tap alone; may be repeated (default: all, "
+        "but for what is inside a kernel of the backend)",
     )
     add_numerics(parser, dtype="float64")
     parser.set_defaults(run=run)
@@ -39,6 +43,9 @@ def run(args: argparse.Namespace) -> int:
     recording.save(args.out)
     counts = f"{_count(recording, 'tap')} of {_count(args.images, 'image')}"
     print(f"{args.out}: {counts}, {args.dtype}, {Path(args.out).stat().st_size / 2**20:.1f} MiB")
+    kernels = sum(how == "kernel" for how in recording.ran.values())
+    if kernels and args.only is None:
+        print(f"{kernels} steps ran as kernels, which record what they return; --only TAP looks inside")
     return 0
 
 

@@ -50,11 +50,16 @@ def _known(where: str, source: Any) -> Source:
     if accepted and not isinstance(source, np.ma.MaskedArray):
         return source  # type: ignore[no-any-return]
     kind = type(source)
+    remedy = "Pass one of these; numpy.asarray(...) makes an array of most others."
+    if hasattr(source, "__dlpack__"):
+        remedy = "Stack preprocessed images into one array (N, C, H, W), which is taken as it is."
+    elif isinstance(source, (list, tuple)):
+        remedy = "Give the images alone, in one list."
     raise ImageError(
         where,
         found=f"an object of type {kind.__module__}.{kind.__qualname__}",
         expected="a path, a Pillow image, a NumPy array, or a flat list of these",
-        remedy="Pass one of these; numpy.asarray(...) makes an array of most others.",
+        remedy=remedy,
     )
 
 

@@ -42,6 +42,11 @@ def test_equal_options_give_the_same_backend() -> None:
     assert backends.available()["numba"] is None
 
 
+def test_far_more_threads_than_anybody_has_are_refused() -> None:
+    with pytest.raises(BackendError, match="at most 1024"):
+        backends.get("numba", threads=100_000)
+
+
 @pytest.mark.parametrize("number", [0, -1, 1.0, True, "2", [2]])
 @pytest.mark.parametrize("option", ["threads", "images_per_product"])
 def test_a_number_that_is_none_is_refused(option: str, number: Any) -> None:

@@ -1,5 +1,6 @@
 """Whole blocks by a team: the reference's numbers, forward and back, however the work is divided."""
 
+import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -17,8 +18,11 @@ from vitref.testing import tolerance
 
 pytest.importorskip("numba")
 
-from vitref.backends.numba_kernels import block, heads
-from vitref.backends.numba_kernels.team import Team, limited
+from vitref.backends.numba_kernels import block, block_forward, heads, shares
+from vitref.backends.numba_kernels.blas import limited
+from vitref.backends.numba_kernels.products import add_branch
+from vitref.backends.numba_kernels.shares import Share
+from vitref.backends.numba_kernels.team import Team
 
 AMPLIFICATION = 32
 """A LayerNorm divides the rounding of earlier steps by the deviation of its row, which may be small."""
@@ -163,6 +167,24 @@ def test_queries_of_a_long_sequence_come_in_blocks(dtype: str, threads: int, bat
     assert heads.block_size(case.tokens)[1] < case.tokens
     given = arrays(case, dtype)
     assert_close(passes(given, case, kernel(threads), workspace=poisoned()), given, case, dtype)
+
+
+def test_a_slow_thread_finds_its_images_until_it_has_used_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three images one after the other in the same buffers, each by both threads."""
+    case = Case(batch=3)
+
+    def slow(share: Share, *arrays: Any) -> None:
+        if share.part == 1:
+            time.sleep(0.02)
+        add_branch(share, *arrays)
+
+    monkeypatch.setattr(shares, "ROWS", 1)
+    given, part = arrays(case), kernel(2)
+    expected = passes(given, case, part)
+    monkeypatch.setattr(block_forward, "add_branch", slow)
+    found = passes(given, case, part)
+    assert [name for name in expected if not np.array_equal(found[name], expected[name])] == []
+    assert np.array_equal(inferred(given, case, part), expected["y"])
 
 
 @pytest.mark.parametrize("block_size", [30, 49, 100, 10**6])

@@ -17,7 +17,8 @@ from vitref.testing import tolerance
 pytest.importorskip("numba")
 
 from vitref.backends.numba_kernels import mlp
-from vitref.backends.numba_kernels.team import Team, limited
+from vitref.backends.numba_kernels.blas import limited
+from vitref.backends.numba_kernels.team import Team
 
 Arrays = dict[str, HostArray]
 

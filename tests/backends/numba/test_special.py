@@ -1,5 +1,7 @@
 """exp and the normal distribution of compiled loops, beside SciPy in float64."""
 
+import hashlib
+import inspect
 from typing import Any
 
 import numpy as np
@@ -10,8 +12,9 @@ from vitref.array import HostArray
 
 pytest.importorskip("numba")
 
-from vitref.backends.numba_kernels import loops
+from vitref.backends.numba_kernels import loops, special
 from vitref.backends.numba_kernels.special import cumulative, exponential, larger, numba
+from vitref.components import gelu
 
 compiled: Any = numba.njit(error_model="numpy")
 """Without cache, which would not notice a change of what is tested."""
@@ -116,3 +119,24 @@ def test_gelu_keeps_nan_and_infinity(form: str, dtype: str) -> None:
     assert slope[0, 3] == 0.5
     assert (u[0, 4], slope[0, 4]) == (np.dtype(dtype).type(1e30), 1)
     assert abs(u[0, 5]) <= 1e-6
+
+
+# Numba's cache
+
+
+def test_the_loops_know_what_they_were_compiled_with() -> None:
+    """After a change of `special.py` or of GELU's constants, write the new digest into `loops.py`."""
+    source = inspect.getsource(special) + repr((gelu.SQRT_2_OVER_PI, gelu.CUBIC))
+    assert hashlib.sha256(source.encode()).hexdigest()[:16] == loops.COMPILED_WITH
+
+
+@pytest.mark.parametrize("compiled_as", [special.plain, special.with_sums])
+def test_without_a_folder_for_the_cache_loops_are_compiled_all_the_same(compiled_as: Any) -> None:
+    """A function without a file has none."""
+    names: dict[str, Any] = {}
+    exec("def doubled(x):\n    for i in range(x.size):\n        x[i] *= 2", names)
+    with pytest.raises(RuntimeError, match="cannot cache"):
+        numba.njit(cache=True)(names["doubled"])
+    x = np.arange(3.0)
+    compiled_as(names["doubled"])(x)
+    assert x.tolist() == [0, 2, 4]

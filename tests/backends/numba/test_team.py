@@ -1,17 +1,18 @@
-"""The team of threads: everybody works, waits, fails and forks as said; BLAS is left as it was found."""
+"""The team of threads: everybody works, waits, fails and is interrupted as said."""
 
-import os
+import contextlib
+import gc
+import signal
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 
 pytest.importorskip("numba")
-threadpoolctl: Any = pytest.importorskip("threadpoolctl")
 
-from vitref.backends.numba_kernels.team import Team, libraries, limited  # noqa: E402
+from vitref.backends.numba_kernels.team import Team
 
 each_size = pytest.mark.parametrize("threads", [1, 2, 3, 5])
 
@@ -98,94 +99,120 @@ def test_several_threads_may_use_one_team() -> None:
     assert max(most) <= 2
 
 
-def exit_code(child: Any) -> int:
-    """Of a forked child that does this; 1 when it raises, and an alarm's signal when it hangs."""
-    process = os.fork()
-    if process == 0:
-        code = 1
-        try:
-            import signal
+# Interrupts and threads that do not start
 
-            signal.alarm(20)
-            child()
-            code = 0
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+interrupts = pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="needs signal.pthread_kill")
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-def test_a_forked_child_has_threads_of_its_own() -> None:
-    team, done, held = Team(2), list[int](), threading.Event()
+class Interrupts:
+    """Ctrl-C several times once `begin` is set; `sent` is set after the last. Harmless outside of `with`."""
+
+    def __init__(self, times: int) -> None:
+        self.times, self.begin, self.sent = times, threading.Event(), threading.Event()
+        self.inside, self.thread = False, threading.Thread(target=self.send, daemon=True)
+
+    def __enter__(self) -> None:
+        self.inside, self.usual = True, signal.signal(signal.SIGINT, self.interrupt)
+        self.thread.start()
+
+    def __exit__(self, *raised: object) -> None:
+        self.inside, self.left = False, time.monotonic()
+        self.begin.set()
+        self.thread.join()
+        signal.signal(signal.SIGINT, self.usual)
+
+    def interrupt(self, *details: object) -> None:
+        if self.inside:
+            raise KeyboardInterrupt
+
+    def send(self) -> None:
+        self.begin.wait()
+        for _ in range(self.times):
+            time.sleep(0.05)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        self.sent.set()
+
+
+def assert_works(team: Team) -> None:
+    """All of it, once, and without what earlier work left."""
+    done = list[int]()
+
+    def meet(i: int) -> None:
+        team.barrier()
+        done.append(i)
+
+    thread = threading.Thread(target=team.run, args=(meet,), daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert sorted(done) == list(range(team.threads))
+
+
+@interrupts
+@pytest.mark.parametrize("times", [1, 2, 3])
+@pytest.mark.parametrize("caller", ["works", "waits"])
+def test_after_an_interrupt_nobody_works_any_more(caller: str, times: int) -> None:
+    team, ended, interrupts = Team(2), list[float](), Interrupts(times)
+
+    def work(i: int) -> None:
+        interrupts.begin.set()
+        if i == 0 and caller == "waits":
+            return
+        interrupts.sent.wait(20)
+        time.sleep(0.1)
+        ended.append(time.monotonic())
+        if caller == "works":
+            team.barrier()
+
+    with pytest.raises(KeyboardInterrupt), interrupts:
+        team.run(work)
+    assert len(ended) == 1
+    assert ended[0] <= interrupts.left
+    assert_works(team)
+
+
+@pytest.mark.parametrize("fails", [1, 2, 3])
+def test_a_thread_that_cannot_start_leaves_no_work_behind(
+    fails: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team, start, started, done = Team(4), threading.Thread.start, list[int](), list[int]()
+
+    def some_start(self: threading.Thread) -> None:
+        started.append(1)
+        if len(started) == fails:
+            raise RuntimeError("can't start new thread")
+        start(self)
 
     def work(i: int) -> None:
         team.barrier()
         done.append(i)
 
-    def busy(i: int) -> None:
-        held.set()
-        time.sleep(0.2)
-
-    def child() -> None:
-        done.clear()
-        team.run(work)
-        assert sorted(done) == [0, 1]
-        assert blas_threads() == found
-        with limited():
-            assert set(blas_threads()) == {1}
-
-    team.run(work)
-    found = blas_threads()
-    with ThreadPoolExecutor(1) as pool, limited():
-        other = pool.submit(team.run, busy)
-        held.wait()
-        assert exit_code(child) == 0
-        other.result()
-    assert blas_threads() == found
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", some_start)
+        with pytest.raises(RuntimeError, match="can't start"):
+            team.run(work)
+    assert_works(team)
+    assert done == []
 
 
-def blas_threads() -> list[int]:
-    return [library.num_threads for library in libraries()]
+def test_an_error_leaves_no_reference_to_what_the_work_used() -> None:
+    class Large:
+        pass
 
+    def caught() -> "weakref.ref[Large]":
+        large, team = Large(), Team(2)
 
-@pytest.fixture
-def two_threads() -> Any:
-    """BLAS at two threads, whatever the machine has."""
-    with threadpoolctl.threadpool_limits(2, "blas"):
-        assert blas_threads()
-        yield blas_threads()
+        def work(i: int) -> None:
+            if i == 1:
+                raise MemoryError(str(large))
 
+        with contextlib.suppress(MemoryError):
+            team.run(work)
+        return weakref.ref(large)
 
-def test_blas_is_limited_inside_and_left_as_found(two_threads: list[int]) -> None:
-    with limited():
-        assert set(blas_threads()) == {1}
-        with limited():
-            assert set(blas_threads()) == {1}
-        assert set(blas_threads()) == {1}
-    assert blas_threads() == two_threads
-    with pytest.raises(KeyError), limited():
-        raise KeyError
-    assert blas_threads() == two_threads
-
-
-def test_the_last_of_several_threads_restores_blas(two_threads: list[int]) -> None:
-    first_in, second_in, first_out = threading.Event(), threading.Event(), threading.Event()
-
-    def first() -> None:
-        with limited():
-            first_in.set()
-            second_in.wait()
-        first_out.set()
-
-    def second() -> None:
-        first_in.wait()
-        with limited():
-            second_in.set()
-            first_out.wait()
-            assert set(blas_threads()) == {1}
-
-    with ThreadPoolExecutor(2) as pool:
-        for done in [pool.submit(first), pool.submit(second)]:
-            done.result(timeout=20)
-    assert blas_threads() == two_threads
+    gc.collect()
+    gc.disable()
+    try:
+        assert caught()() is None
+    finally:
+        gc.enable()
