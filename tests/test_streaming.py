@@ -11,6 +11,7 @@ import pytest
 import vitref
 from tests.backends.device import device
 from tests.test_api import random_weights
+from vitref.testing import tolerance
 
 RNG = np.random.default_rng(2)
 BATCHES = [RNG.standard_normal((n, 3, 6, 9)) for n in (3, 3, 3, 2)]
@@ -35,7 +36,7 @@ def test_pictures_are_decoded_and_a_device_serves(weights: vitref.Weights) -> No
     found = list(vitref.stream(weights, iter(pictures), backend=device()[0]))
     for y, batch in zip(found, pictures, strict=True):
         expected = vitref.forward(weights, batch)
-        assert np.abs(y - expected).max() < 1e-4 * np.abs(expected).max()
+        assert np.abs(y - expected).max() <= tolerance("float32", 10_000) * np.abs(expected).max()
 
 
 def test_one_batch_is_prepared_ahead_in_another_thread(weights: vitref.Weights) -> None:
