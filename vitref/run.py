@@ -50,7 +50,9 @@ class Run:
     kernels      component name -> kernel module (see `vitref.backends.interface`)
     keep         False for inference: nothing is saved, `undo` is impossible
     record       the taps to keep in `taps`: names of outputs, `PATH:dy` for cotangents; None for all
-    inject       path -> array that replaces the step's output for the steps after it
+    inject       path -> array that replaces the step's output for the steps after it, `PATH:dy` -> array
+                 that replaces its cotangent for the steps before it; asked for when it is needed, so that a
+                 mapping may read it from a file
     cotangents   path -> array that is added to the cotangent of the step's output
     workspace    passed on to kernels, as `workspace.at(step, its parameters' names)`; see
                  `vitref.backends.workspace`
@@ -111,7 +113,7 @@ class Run:
     def _asked(self) -> set[str]:
         """Paths named explicitly: a kernel that hides one of them steps aside."""
         taps = {name.removesuffix(":dy") for name in self.record or () if not name.endswith(":grad")}
-        return taps | set(self.inject) | set(self.cotangents)
+        return taps | {name.removesuffix(":dy") for name in self.inject} | set(self.cotangents)
 
     def tap(self, name: str, value: Array) -> None:
         if self.record is None or name in self.record:
@@ -122,17 +124,28 @@ class Run:
 
         Raises ConfigError when the given cotangent or replacement has another shape.
         """
-        for what, given in (("cotangent", self.cotangents.get(path)), ("inject", self.inject.get(path))):
-            if given is not None and tuple(given.shape) != tuple(y.shape):
-                raise ConfigError(
-                    f"{what}[{path!r}]",
-                    found=f"shape {tuple(given.shape)}",
-                    expected=f"{tuple(y.shape)}, the shape of this output",
-                    remedy="Give an array of that shape, batch axis included.",
-                )
         self.outputs[path] = Output(tuple(y.shape), y.dtype)
+        if path in self.cotangents:
+            self._check_shape("cotangent", path, self.cotangents[path])
         self.tap(path, y)
-        return self.inject.get(path, y)
+        return self._replaced(path, path, y)
+
+    def _replaced(self, name: str, path: str, array: Array | None) -> Array | None:
+        if name not in self.inject:
+            return array
+        given = self.inject[name]
+        self._check_shape("inject", path, given)
+        return given
+
+    def _check_shape(self, what: str, path: str, given: Array) -> None:
+        shape = self.outputs[path].shape
+        if tuple(given.shape) != shape:
+            raise ConfigError(
+                f"{what}[{path!r}]",
+                found=f"shape {tuple(given.shape)}",
+                expected=f"{shape}, the shape of this output",
+                remedy="Give an array of that shape, batch axis included.",
+            )
 
     def receive(self, path: str, dy: Array | None) -> Array | None:
         """The cotangent of an output, with the given one added; recorded."""
@@ -143,7 +156,7 @@ class Run:
             self.tap(f"{path}:dy", self.zeros(path))
         elif dy is not None:
             self.tap(f"{path}:dy", dy)
-        return dy
+        return self._replaced(f"{path}:dy", path, dy)
 
     def zeros(self, path: str) -> Array:
         return self.xp.zeros(self.outputs[path].shape, dtype=self.outputs[path].dtype)

@@ -1,10 +1,10 @@
-"""From the tokens after the last block to the model's final output: pooling and classifier.
+"""From the last block to the model's final output: last LayerNorm, pooling and classifier.
 
-    tokens  ->  pool  ->  fc_norm, pre_logits where the model has them  ->  head  ->  logits
+    x  ->  norm  ->  tokens  ->  pool  ->  fc_norm, pre_logits where the model has them  ->  head  ->  logits
 
-Shapes: tokens (N, T, D); pooled and head_input (N, D), or (N, pre_logits); logits (N, classes). A
+Shapes: x and tokens (N, T, D); pooled and head_input (N, D), or (N, pre_logits); logits (N, classes). A
 model without classifier (`classes` = 0) ends with head_input. Source: arXiv:2010.11929, eq. 4;
-timm/models/vision_transformer.py (forward_head).
+timm/models/vision_transformer.py (forward_features, forward_head).
 """
 
 from vitref.array import Array
@@ -14,7 +14,10 @@ from vitref.graph import pre_logits
 from vitref.run import Trace
 
 
-def forward(t: Trace, tokens: Array, *, config: Config, rate: float) -> Array:
+def forward(t: Trace, x: Array, *, config: Config, rate: float) -> Array:
+    if config.final_norm == "tokens":
+        x = t.step("norm", layer_norm, x, eps=config.eps)
+    tokens = t.step("tokens", identity, x)
     if config.pool == "token":
         x = t.step("pool", select_token, tokens, index=0)
     else:
@@ -47,4 +50,8 @@ def backward(t: Trace, dy: Array, *, config: Config, rate: float) -> Array:
         dx = t.undo("pre_logits", dx)
     if config.final_norm == "pooled":
         dx = t.undo("fc_norm", dx)
-    return t.undo("pool", dx)
+    dx = t.undo("pool", dx)
+    dx = t.undo("tokens", dx)
+    if config.final_norm == "tokens":
+        dx = t.undo("norm", dx)
+    return dx

@@ -1,43 +1,53 @@
 """The Vision Transformer, from the preprocessed image to its final output.
 
-    image  ->  embed  ->  blocks.0 ... blocks.(depth - 1)  ->  norm  ->  head
+    image  ->  embed  ->  blocks.0 ... blocks.(depth - 1)  ->  head
 
 `train` is None in evaluation. Shapes: image (N, C, H, W); embed, every block and tokens (N, T, D); the
 result (N, classes), or (N, D) without classifier. Source: Dosovitskiy et al. 2020, arXiv:2010.11929,
 eq. 1 to 4.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from vitref.array import Array
-from vitref.components import identity, layer_norm
+from vitref.components import identity
 from vitref.config import Config
 from vitref.graph import block, embed, head
 from vitref.masks import Train
-from vitref.run import Trace
+from vitref.run import Part, Trace
+
+
+class Link(NamedTuple):
+    """One step of the chain: its name, what it is, its static arguments."""
+
+    name: str
+    part: Part
+    static: dict[str, Any]
 
 
 def forward(t: Trace, image: Array, *, config: Config, train: Train | None = None) -> Array:
-    rate = train.dropout if train else 0.0
-    x = t.step("image", identity, image)
-    x = t.step("", embed, x, config=config, rate=rate)
-    for i in range(config.depth):
-        x = t.step(f"blocks.{i}", block, x, **block_options(i, config, train))
-    if config.final_norm == "tokens":
-        x = t.step("norm", layer_norm, x, eps=config.eps)
-    x = t.step("tokens", identity, x)
-    return t.step("", head, x, config=config, rate=rate)
+    x = image
+    for name, part, static in chain(config, train):
+        x = t.step(name, part, x, **static)
+    return x
 
 
 def backward(t: Trace, dy: Array, *, config: Config, train: Train | None = None) -> Array:
-    dx = t.undo("", dy)
-    dx = t.undo("tokens", dx)
-    if config.final_norm == "tokens":
-        dx = t.undo("norm", dx)
-    for i in reversed(range(config.depth)):
-        dx = t.undo(f"blocks.{i}", dx)
-    dx = t.undo("", dx)
-    return t.undo("image", dx)
+    dx = dy
+    for name, _, _ in reversed(chain(config, train)):
+        dx = t.undo(name, dx)
+    return dx
+
+
+def chain(config: Config, train: Train | None) -> list[Link]:
+    """The whole model: each link takes what the one before it returns, and nothing else."""
+    rate = train.dropout if train else 0.0
+    return [
+        Link("image", identity, {}),
+        Link("", embed, {"config": config, "rate": rate}),
+        *(Link(f"blocks.{i}", block, block_options(i, config, train)) for i in range(config.depth)),
+        Link("", head, {"config": config, "rate": rate}),
+    ]
 
 
 def block_options(i: int, config: Config, train: Train | None) -> dict[str, Any]:

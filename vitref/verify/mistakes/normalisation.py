@@ -119,11 +119,9 @@ MISTAKES = (
         evidence=("H-EmbodVis/TurboVLA#6", "mlc-ai/mlc-llm#3205", "vllm-project/vllm#8155"),
         shows="*norm",
         edits={
-            "vit": (
+            "head": (
                 'x = t.step("norm", layer_norm, x, eps=config.eps) -> pass',
                 'dx = t.undo("norm", dx) -> pass',
-            ),
-            "head": (
                 'x = t.step("fc_norm", layer_norm, x, eps=config.eps) -> pass',
                 'dx = t.undo("fc_norm", dx) -> pass',
             ),
@@ -136,18 +134,17 @@ MISTAKES = (
         evidence=("huggingface/pytorch-image-models#2473", "lucidrains/vit-pytorch#274"),
         shows="norm",
         edits={
-            "vit": (
-                'x = t.step("norm", layer_norm, x, eps=config.eps) -> pass',
-                'dx = t.undo("norm", dx) -> pass',
-            ),
             "head": (
+                'if config.final_norm == "tokens":\n'
+                '        x = t.step("norm", layer_norm, x, eps=config.eps) -> pass',
+                'if config.final_norm == "tokens":\n        dx = t.undo("norm", dx) -> pass',
                 'x = t.step("pool", mean_pool, tokens, start=start) -> '
                 'x = t.step("pool", mean_pool, tokens, start=start)\n'
                 '    if config.final_norm == "tokens":\n'
                 '        x = t.step("norm", layer_norm, x, eps=config.eps)',
-                'return t.undo("pool", dx) -> if config.final_norm == "tokens":\n'
+                'dx = t.undo("pool", dx) -> if config.final_norm == "tokens":\n'
                 '        dx = t.undo("norm", dx)\n'
-                '    return t.undo("pool", dx)',
+                '    dx = t.undo("pool", dx)',
             ),
         },
     ),
