@@ -21,7 +21,7 @@ FACTS = {
 REFERENCE = {"vitref.array", "vitref.components", "vitref.run", "vitref.graph"}
 BACKENDS = {"vitref.backends", "vitref.backends.interface", "vitref.backends.workspace"}
 BELOW_API = FACTS | REFERENCE | BACKENDS | {"vitref.weights", "vitref.images"}
-API = {"vitref", "vitref.api", "vitref.call", "vitref.recording"}
+API = {"vitref", "vitref.api", "vitref.call", "vitref.drawn", "vitref.recording"}
 BACKEND = BACKENDS | {"vitref.array", "vitref.components", "vitref.errors", "numpy"}
 
 LAYERS: dict[str, set[str]] = {
@@ -55,6 +55,14 @@ LAYERS: dict[str, set[str]] = {
     "vitref.images": FACTS | {"numpy", "PIL"},
     "vitref.testing": BELOW_API | API | {"numpy", "ml_dtypes", "hypothesis", "pytest"},
     "vitref.recording": FACTS | {"vitref.weights", "numpy"},
+    "vitref.drawn": {
+        "vitref.array",
+        "vitref.config",
+        "vitref.errors",
+        "vitref.masks",
+        "vitref.weights",
+        "numpy",
+    },
     "vitref.call": BELOW_API
     | {"vitref.interchange", "vitref.labels", "vitref.recording", "numpy", "ml_dtypes"},
     "vitref.interchange": {"vitref.array", "vitref.errors", "numpy"},
@@ -62,12 +70,28 @@ LAYERS: dict[str, set[str]] = {
     "vitref.api": BELOW_API | {"vitref.call", "vitref.recording", "vitref.streaming", "numpy", "ml_dtypes"},
     "vitref.training": BELOW_API | API | {"numpy", "rich", "sklearn"},
     "vitref.benchmark": BELOW_API | API | {"vitref.testing", "numpy", "rich"},
-    "vitref.verify": BELOW_API | API | {"vitref.testing", "numpy", "ml_dtypes", "hypothesis"},
+    "vitref.benchmark.diagnosis": BELOW_API
+    | API
+    | {"vitref.benchmark", "vitref.testing", "vitref.verify", "numpy", "ml_dtypes", "rich"},
+    "vitref.verify": BELOW_API
+    | API
+    | {"vitref.interchange", "vitref.labels", "vitref.testing", "numpy", "scipy", "ml_dtypes", "hypothesis"},
+    "vitref.verify.reports": {
+        "vitref",
+        "vitref.array",
+        "vitref.verify",
+        "vitref.weights",
+        "numpy",
+        "PIL",
+        "rich",
+    },
     "vitref.cli": BELOW_API
     | API
-    | {"vitref.benchmark", "vitref.testing", "vitref.training", "vitref.verify", "numpy", "rich", "PIL"},
+    | {"vitref.benchmark", "vitref.benchmark.diagnosis", "vitref.testing", "vitref.training"}
+    | {"vitref.verify", "vitref.verify.reports"}
+    | {"numpy", "rich", "PIL"},
     "vitref.__main__": {"vitref.cli"},
-    "vitref": FACTS | BACKENDS | {"vitref.api", "vitref.recording", "vitref.weights"},
+    "vitref": FACTS | BACKENDS | {"vitref.api", "vitref.recording", "vitref.weights", "vitref.verify"},
 }
 """A module or package: what it may import besides itself, its own submodules and the standard library.
 

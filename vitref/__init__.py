@@ -15,6 +15,7 @@ from vitref.errors import BackendError, CheckpointError, ConfigError, Error, Ima
 from vitref.masks import Train
 from vitref.preprocessing import Preprocessing
 from vitref.recording import Recording
+from vitref.verify.compare import compare
 from vitref.weights import Source, Weights
 
 __version__ = version("vitref")
@@ -33,6 +34,7 @@ __all__ = [
     "Train",
     "Weights",
     "backward",
+    "compare",
     "forward",
     "init",
     "load",

@@ -19,6 +19,14 @@ UNSEEN = {
     "key_bias_missing": "equivalent",
     "class_token_folded": "equivalent",
     "blocks_sorted_as_text": "no recording has eleven blocks",
+    "head_rows_as_text": "no recording has eleven classes",
+    "half_the_heads": "no recording has an even number of heads that are not one in half",
+    "heads_of_64": "no recording is 64 wide",
+    "scale_without_root": "2 / head_dim is its root for the heads of all recordings, which are 4 wide",
+    "half_statistics": "the recordings' own",
+    "mean_and_std_exchanged": "both are 0.5 in the recordings",
+    "statistics_of_bgr": "all channels of the recordings have the same",
+    "picture_transposed": "no recording begins with a picture",
     "one_pass_variance": "right in float64",
     "softmax_overflows": "right in float64",
     **dict.fromkeys((m.name for m in mistakes.FAMILIES["training"]), "no recording of a training pass"),
@@ -32,7 +40,8 @@ UNSEEN = {
 def disagrees(folder: Path, mistake: Mistake | None) -> bool:
     """Whether the recording and vitref, with the mistake in it, differ."""
     case, recorded = agreement.read(folder)
-    planted = Case(agreement.load(folder, case), recorded["input.image"], backends.get("numpy"))
+    labels = recorded.get("input.labels")
+    planted = Case(agreement.load(folder, case), recorded["input.image"], backends.get("numpy"), labels)
     try:
         planted = plant(mistake, planted) if mistake else planted
         errors = agreement.errors(found(planted, case, recorded), recorded)

@@ -7,9 +7,11 @@
     pixels       a second way from the picture to the array says something else
     recordings   timm, transformers or Google's ViT computed something else
 
-A change that is proven equivalent changes tensors, and no result.
+A change that is proven equivalent changes tensors, and no result. `python -m tests.verify.test_table` in the
+checkout's root writes the table anew.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,8 @@ from vitref.verify.mistakes import Mistake
 ALL = [pytest.param(mistake, id=name) for name, mistake in mistakes.CATALOGUE.items()]
 ON_MODELS = {"outputs", "gradients", "tensors", "pixels"}
 
-HEADING, *LINES = (Path(__file__).parent / "noticed.txt").read_text(encoding="utf-8").splitlines()
+FILE = Path(__file__).parent / "noticed.txt"
+HEADING, *LINES = FILE.read_text(encoding="utf-8").splitlines()
 CHECKS = HEADING.split()[1:]
 
 
@@ -60,3 +63,19 @@ def test_the_recordings_notice_as_the_table_says(mistake: Mistake) -> None:
 @pytest.mark.parametrize("mistake", ALL)
 def test_the_property_suite_notices_as_the_table_says(mistake: Mistake) -> None:
     assert bool(planted_suite.broken(mistake)) == ("suite" in TABLE[mistake.name])
+
+
+def lines() -> Iterator[str]:
+    """The table as it should be, which takes a minute or two."""
+    yield HEADING
+    width = HEADING.index(CHECKS[0])
+    for name, mistake in mistakes.CATALOGUE.items():
+        noticed = ON_MODELS & set(judged(name).noticed)
+        noticed |= {"suite"} if planted_suite.broken(mistake) else set()
+        noticed |= {"recordings"} if exposed(name) else set()
+        marks = "".join(f"{'x' if check in noticed else '.':{len(check) + 2}}" for check in CHECKS)
+        yield f"{name:{width}}{marks}".rstrip()
+
+
+if __name__ == "__main__":
+    FILE.write_text("\n".join(lines()) + "\n", encoding="utf-8")

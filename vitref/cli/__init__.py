@@ -1,7 +1,8 @@
 """The command `vitref`: one module per group of subcommands, each with `register(subparsers)`.
 
 Exit code 0 only on success; 1 when vitref refuses its input, with the reason on standard error; 2
-for a wrong command line.
+for a wrong command line. `compare` and `diagnose` exit with 1 for a candidate that differs, and with 2 for
+input that cannot be compared.
 """
 
 import argparse
@@ -10,10 +11,40 @@ import sys
 from collections.abc import Sequence
 
 from vitref import __version__
-from vitref.cli import backends, bench, classify, convert, demo, explain, info, mistakes, trace, train
+from vitref.cli import (
+    backends,
+    bench,
+    capture,
+    classify,
+    compare,
+    convert,
+    demo,
+    diagnose,
+    explain,
+    info,
+    mistakes,
+    trace,
+    train,
+    vectors,
+)
 from vitref.errors import Error
 
-MODULES = (demo, classify, info, trace, convert, explain, train, bench, backends, mistakes)
+MODULES = (
+    demo,
+    classify,
+    info,
+    trace,
+    capture,
+    compare,
+    diagnose,
+    vectors,
+    convert,
+    explain,
+    train,
+    bench,
+    backends,
+    mistakes,
+)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -36,7 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"vitref: {error}", file=sys.stderr)
         if "convention=" in str(error) and "fields" in args:
             print("(Here: --set NAME=VALUE, --convention NAME, --architecture NAME.)", file=sys.stderr)
-        return 1
+        refusal: int = getattr(args, "refusal", 1)
+        return refusal
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader of a pipe went away: nothing to report, nothing left to flush

@@ -85,10 +85,16 @@ def described(mistake: Mistake) -> dict[str, Any]:
         "name": mistake.name,
         "family": family,
         "what": mistake.what,
+        "look": mistake.look,
+        "refute": mistake.refute,
         "evidence": list(mistake.evidence),
         "planted_in": mistake.planted_in,
         "backward": mistake.backward,
         "shows": mistake.shows,
+        "free": mistake.free._asdict() if mistake.free else None,
+        "needs": list(mistake.needs),
+        "alike": list(mistake.alike),
+        "alike_on": mistake.alike_on,
         "equivalent": mistake.equivalent,
         "lines": mistake.lines,
     }
@@ -158,9 +164,17 @@ def row(verdict: Any) -> tuple[str, ...]:
 
 
 def explain(out: Console, mistake: Mistake) -> None:
-    """Its sentence, its evidence, and its lines of code."""
+    """Its sentence, where to look for it, its evidence, and its lines of code."""
     out.print(f"\n{mistake.name}: {mistake.what}", markup=False)
     if mistake.evidence:
         out.print(f"Reported in {', '.join(mistake.evidence)}", markup=False)
+    out.print(f"Look for: {mistake.look}", markup=False)
+    out.print(f"Refute it: {mistake.refute}", markup=False)
+    if mistake.alike:
+        where = f" on {mistake.alike_on}" if mistake.alike_on else ""
+        out.print(f"The same outputs{where}: {', '.join(mistake.alike)}", markup=False)
+    if mistake.free:
+        low, high, typical = mistake.free
+        out.print(f"With any constant from {low:g} to {high:g}; planted with {typical:g}", markup=False)
     if mistake.lines:
         out.print(mistake.lines, markup=False)

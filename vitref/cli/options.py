@@ -15,13 +15,20 @@ BUNDLED = "bundled"
 """In place of a file: the small checkpoint of handwritten digits that comes with vitref."""
 
 
-def add_weights(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
-    parser.add_argument(
+def add_weights(parser: argparse.ArgumentParser, *, optional: bool = False) -> argparse.Action:
+    """WEIGHTS, which is returned, and what `add_facts` adds."""
+    weights = parser.add_argument(
         "weights",
         metavar="WEIGHTS",
         nargs="?" if optional else None,
         help=f"checkpoint file or folder, or '{BUNDLED}' for the digits model that comes with vitref",
     )
+    add_facts(parser)
+    return weights
+
+
+def add_facts(parser: argparse.ArgumentParser) -> None:
+    """What may be said about the weights that the file does not say."""
     names = ", ".join(conventions.names())
     parser.add_argument(
         "--convention",
@@ -79,6 +86,12 @@ def numerics(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def load_weights(args: argparse.Namespace) -> Weights:
+    path = bundled.checkpoint() if args.weights == BUNDLED else args.weights
+    return load(path, convention=args.convention, architecture=args.architecture, **given_fields(args))
+
+
+def given_fields(args: argparse.Namespace) -> dict[str, Any]:
+    """What --set says, field -> value."""
     fields: dict[str, Any] = {}
     for text in args.fields:
         name, value = _field(text)
@@ -87,8 +100,7 @@ def load_weights(args: argparse.Namespace) -> Weights:
                 f"--set {text}", found=f"{name} twice", expected="each field once", remedy="Leave one out."
             )
         fields[name] = value
-    path = bundled.checkpoint() if args.weights == BUNDLED else args.weights
-    return load(path, convention=args.convention, architecture=args.architecture, **fields)
+    return fields
 
 
 def class_names(args: argparse.Namespace, weights: Weights) -> list[str]:
@@ -99,6 +111,19 @@ def class_names(args: argparse.Namespace, weights: Weights) -> list[str]:
     if weights.source.classes:
         return [" ".join(name.split()) for name in weights.source.classes]
     return [str(k) if args.weights == BUNDLED else f"class {k}" for k in range(classes)]
+
+
+def labels(text: str) -> list[int]:
+    """The classes of --labels K[,K...]."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(
+            "--labels",
+            found=repr(text),
+            expected="whole numbers separated by commas",
+            remedy="Write 281,7, say.",
+        ) from None
 
 
 def _read_names(path: str, classes: int) -> list[str]:

@@ -18,7 +18,8 @@ def holds(image: HostArray, case: Case) -> bool:
         return True
     (height, width), (rows, columns) = case.image.shape[1:3], recipe.size
     scale = min(recipe.resize_to) / min(height, width)
-    new = int(scale * height + 1e-9), int(scale * width + 1e-9)
+    kept = int(scale * height + 1e-9), int(scale * width + 1e-9)
+    new = recipe.resize_to if recipe.resize == "squash" else kept
     kernel = f"{recipe.interpolation}_antialias"
     vertical, horizontal = resampling.matrix(height, new[0], kernel), resampling.matrix(width, new[1], kernel)
     levels = np.einsum("ih,nhwc,jw->nijc", vertical, case.image.astype(np.float64), horizontal).clip(0, 255)

@@ -5,6 +5,7 @@ is not width / heads; and in `square` all lengths that can be equal are, so that
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -66,12 +67,26 @@ MODELS: dict[str, dict[str, Any]] = {
         "pre_logits": 5,
         "eps": 1e-12,
     },
-    "stretched": {"position_grid": (2, 2), "position_resize": "bilinear_corners", "pool": "mean"},
+    "stretched": {
+        "position_grid": (2, 2),
+        "position_resize": "bilinear_corners",
+        "pool": "mean",
+        "heads": 4,
+        "head_dim": 32,
+    },
     "labelled": {"activation": "gelu_tanh", "eps": 1e-2},
-    "sigmoid": {"pool": "mean", "pre_logits": 5},
+    "sigmoid": {"pool": "mean", "pre_logits": 6},
     "training": {"depth": 3, "layer_scale": True, "mlp_width": 6},
-    "deep": {"depth": 11, "width": 4, "mlp_width": 3, "image_size": (3, 4), "position_grid": (1, 2)},
+    "deep": {
+        "depth": 11,
+        "classes": 11,
+        "width": 4,
+        "mlp_width": 3,
+        "image_size": (3, 4),
+        "position_grid": (1, 2),
+    },
     "pictures": {"pool": "mean"},
+    "squashed": {"pool": "mean", "depth": 1},
 }
 """Name -> what differs from `BASE`."""
 
@@ -85,6 +100,18 @@ RECIPE = Preprocessing(
     mean=(0.5, 0.5, 0.5),
     std=(0.5, 0.4, 0.3),
 )
+RECIPES = {
+    "pictures": RECIPE,
+    "squashed": replace(
+        RECIPE,
+        resize="squash",
+        resize_to=(8, 7),
+        interpolation="bilinear",
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+    ),
+}
+"""Models that get pictures -> how these are preprocessed."""
 
 
 def cases() -> dict[str, Case]:
@@ -97,8 +124,8 @@ def _case(name: str, seed: int) -> Case:
     config = Config(**{**BASE, **MODELS[name]})
     tensors = {key: _values(rng, key, shape) for key, shape in config.parameter_shapes().items()}
     right = backends.get("numpy")
-    weights = Weights(tensors, config, preprocessing=RECIPE if name == "pictures" else None)
-    if name == "pictures":
+    weights = Weights(tensors, config, preprocessing=RECIPES.get(name))
+    if name in RECIPES:
         return Case(weights, rng.integers(0, 256, (2, 23, 31, 3), np.uint8), right)
     image = rng.standard_normal((3, config.channels, *config.image_size))
     return Case(weights, image, right, **_extra(name, rng, (3, config.classes)))

@@ -72,7 +72,8 @@ def kernel(name: str, edits: tuple[str, ...]) -> Any:
         passes = {"forward": part.forward, "backward": part.backward}
     else:
         passes = {"forward": forward, "backward": backward, "PARAMS": part.PARAMS}
-    return SimpleNamespace(__name__=part.__name__, HIDES=(), ADDS=False, refuses=refuses, **passes)
+    about = {"__name__": part.__name__, "edits": edits}
+    return SimpleNamespace(**about, HIDES=(), ADDS=False, refuses=refuses, **passes)
 
 
 def difference(name: str, edits: Iterable[str]) -> str:

@@ -1,85 +1,45 @@
-"""Mistakes of loaders: layouts, missing tensors, names mixed up, digits lost."""
-
-from collections.abc import Callable
+"""Mistakes of loaders that mix tensors up, or lose digits."""
 
 import ml_dtypes
 import numpy as np
 
 from vitref.array import HostArray
 from vitref.config import Config
+from vitref.verify.mistakes.changes import Loader, blocks_from, each, renamed
 from vitref.verify.mistakes.mistake import Mistake, Tensors
-from vitref.weights import init
+from vitref.verify.mistakes.refutations import EQUAL_BLOCKS, EQUAL_FACTORS, EQUAL_NORMS
 
-FUSED = ("sgl-project/sglang#40127", "vllm-project/vllm#53114")
-FLATTEN = ("lablup/mlxcel#1610", "lucidrains/vit-pytorch#352")
-SILENT = ("pytorch/pytorch#141256", "huggingface/transformers#41693", "huggingface/transformers#46266")
-
-Change = Callable[[HostArray, Config], HostArray]
-
-
-def each(end: str, change: Change) -> Callable[[Tensors, Config], Tensors]:
-    """Every tensor whose name ends so, changed."""
-    return lambda tensors, config: {
-        name: change(array, config) for name, array in tensors.items() if name.endswith(end)
-    }
-
-
-def zeros(end: str) -> Callable[[Tensors, Config], Tensors]:
-    return each(end, lambda array, config: np.zeros_like(array))
-
-
-def exchanged(*parts: int) -> Change:
-    """The three blocks of a fused projection in another order."""
-    return lambda array, config: np.concat([np.split(array, 3)[part] for part in parts])
-
-
-def interleaved(array: HostArray, config: Config) -> HostArray:
-    rows = array.reshape(config.heads, 3, config.head_dim, -1).swapaxes(0, 1)
-    return rows.reshape(array.shape)
-
-
-def heads_inside(array: HostArray, config: Config) -> HostArray:
-    rows = array.reshape(3, config.head_dim, config.heads, -1).swapaxes(1, 2)
-    return rows.reshape(array.shape)
-
-
-def square_transposed(tensors: Tensors, config: Config) -> Tensors:
-    return {name: a.T for name, a in tensors.items() if a.ndim == 2 and a.shape[0] == a.shape[1]}
-
-
-def zero_key_bias(array: HostArray, config: Config) -> HostArray:
-    q, k, v = np.split(array, 3)
-    return np.concat([q, np.zeros_like(k), v])
-
-
-def norms_at_start(tensors: Tensors, config: Config) -> Tensors:
-    fresh = init(config, 0, dtype="float64")
-    return {name: fresh[name] for name in tensors if "norm" in name}
-
-
-def untrained(tensors: Tensors, config: Config) -> Tensors:
-    fresh = init(config, 0, dtype="float64")
-    return {name: fresh[name] for name in tensors if ".attn." in name}
+NORMS = ("sdc17/CrossGET#2", "hyunwoongko/transformer#7")
 
 
 def norms_exchanged(tensors: Tensors, config: Config) -> Tensors:
-    other = {"norm1": "norm2", "norm2": "norm1"}
-    names = {name: name.split(".")[2] for name in tensors if name.startswith("blocks.")}
-    return {n: tensors[n.replace(part, other[part])] for n, part in names.items() if part in other}
+    return renamed("norm1", "norm2")(tensors, config) | renamed("norm2", "norm1")(tensors, config)
 
 
-def blocks_as_text(tensors: Tensors, config: Config) -> Tensors:
-    numbers = sorted(map(str, range(config.depth)))
-    return {
-        name: tensors[name.replace(f"blocks.{i}.", f"blocks.{numbers[i]}.", 1)]
-        for i in range(config.depth)
-        for name in tensors
-        if name.startswith(f"blocks.{i}.")
-    }
+def scales_exchanged(tensors: Tensors, config: Config) -> Tensors:
+    return renamed("ls1", "ls2")(tensors, config) | renamed("ls2", "ls1")(tensors, config)
 
 
-def in_bfloat16(tensors: Tensors, config: Config) -> Tensors:
-    return {name: array.astype(ml_dtypes.bfloat16).astype(array.dtype) for name, array in tensors.items()}
+def as_text(i: int, depth: int) -> int:
+    return int(sorted(map(str, range(depth)))[i])
+
+
+def classes_as_text(tensors: Tensors, config: Config) -> Tensors:
+    order = [int(name) for name in sorted(map(str, range(config.classes)))]
+    return {name: tensors[name][order] for name in ("head.weight", "head.bias") if name in tensors}
+
+
+def through(dtype: type) -> Loader:
+    """Every tensor, rounded to this format."""
+    return each("", lambda array, config: array.astype(dtype).astype(array.dtype))
+
+
+def in_eight_bits(array: HostArray, config: Config) -> HostArray:
+    """Each row of a matrix in 255 steps of its largest element, as quantised files store it."""
+    if array.ndim < 2 or array.shape[0] == 1:
+        return array
+    step = np.max(np.abs(array.reshape(len(array), -1)), axis=1).reshape(-1, *(1,) * (array.ndim - 1)) / 127
+    return np.asarray(np.round(array / np.where(step > 0, step, 1)) * step)
 
 
 def scale_folded(tensors: Tensors, config: Config) -> Tensors:
@@ -95,139 +55,189 @@ def scale_folded(tensors: Tensors, config: Config) -> Tensors:
 
 MISTAKES = (
     Mistake(
-        name="kernel_hwio",
-        what="a patch kernel stored as (h, w, C, D) is filled into (D, C, h, w) without a transposition",
-        topic="layout of the patch kernel",
-        evidence=("helper2424/resnet10#2",),
-        shows="patch_embed.proj",
-        tensors=each("patch_embed.proj.weight", lambda a, c: a.transpose(2, 3, 1, 0).reshape(a.shape)),
-    ),
-    Mistake(
-        name="kernel_channels_last",
-        what="a patch weight whose rows are (row, column, channel) is viewed as (channel, row, column)",
-        topic="order of a patch's pixels",
-        evidence=FLATTEN,
-        shows="patch_embed.proj",
-        tensors=each("patch_embed.proj.weight", lambda a, c: a.transpose(0, 2, 3, 1).reshape(a.shape)),
-    ),
-    Mistake(
-        name="patch_bias_missing",
-        what="the bias of the patch projection is dropped",
-        topic="layout of the patch kernel",
-        evidence=(),
-        shows="patch_embed.proj",
-        tensors=zeros("patch_embed.proj.bias"),
-    ),
-    Mistake(
-        name="qkv_rows_interleaved",
-        what="the rows of the fused projection are read head by head, as some training frameworks store them",
-        topic="fused projection",
-        evidence=FUSED,
-        shows="blocks.0.attn.qkv",
-        tensors=lambda tensors, config: {
-            **each("qkv.weight", interleaved)(tensors, config),
-            **each("qkv.bias", interleaved)(tensors, config),
-        },
-    ),
-    Mistake(
-        name="qkv_rows_heads_innermost",
-        what="rows (heads, head_dim) of the fused projection are filled in as (head_dim, heads)",
-        topic="fused projection",
-        evidence=FUSED,
-        shows="blocks.0.attn.qkv",
-        tensors=each("qkv.weight", heads_inside),
-    ),
-    Mistake(
-        name="keys_and_values_exchanged",
-        what="the fused projection is filled in the order q, v, k",
-        topic="fused projection",
-        evidence=(),
-        shows="blocks.0.attn.qkv",
-        tensors=lambda tensors, config: {
-            **each("qkv.weight", exchanged(0, 2, 1))(tensors, config),
-            **each("qkv.bias", exchanged(0, 2, 1))(tensors, config),
-        },
-    ),
-    Mistake(
-        name="qkv_bias_missing",
-        what="the bias of the fused projection is dropped",
-        topic="bias of queries, keys and values",
-        evidence=("Project-MONAI/MONAI#5148", "baaivision/EVA#59", "microsoft/unilm#510"),
-        shows="blocks.0.attn.qkv",
-        tensors=zeros("qkv.bias"),
-    ),
-    Mistake(
-        name="key_bias_missing",
-        what="the bias of the keys is dropped",
-        topic="bias of queries, keys and values",
-        evidence=("facebookresearch/dinov3#195", "ricklisz/MedDINOv3#10"),
-        shows="blocks.0.attn.qkv",
-        tensors=each("qkv.bias", zero_key_bias),
-        equivalent="A bias b of the keys adds q_i b to every score of query i, and softmax does not see"
-        " what a whole row has in common. Its own gradient is sum_i q_i sum_j ds_ij, and dq_i gains"
-        " b sum_j ds_ij: both are 0, since the gradient of softmax sums to 0 over the keys.",
-    ),
-    Mistake(
-        name="square_weights_transposed",
-        what="square weights are not transposed, where nothing in their shape asks for it",
-        topic="names of tensors",
-        evidence=("mindspore-lab/mindone#399",),
-        shows="blocks.0.*",
-        tensors=square_transposed,
-    ),
-    Mistake(
-        name="norms_left_untrained",
-        what="the LayerNorms keep weight 1 and bias 0, because their names in the file were not known",
-        topic="names of tensors",
-        evidence=SILENT,
-        shows="blocks.0.norm1",
-        tensors=norms_at_start,
-    ),
-    Mistake(
-        name="attention_left_untrained",
-        what="the attention keeps its random start, because its names in the file were not known",
-        topic="names of tensors",
-        evidence=(*SILENT, "mlfoundations/open_clip#915"),
-        shows="blocks.0.attn.qkv",
-        tensors=untrained,
-    ),
-    Mistake(
         name="norms_exchanged",
         what="the two LayerNorms of each block are exchanged",
+        look="norm1 and norm2 (ln_1, layernorm_before, LayerNorm_0 and LayerNorm_2) in the table of names",
+        refute=EQUAL_NORMS,
         topic="LayerNorms mixed up",
         evidence=("sdc17/CrossGET#2",),
         shows="blocks.0.norm1",
         tensors=norms_exchanged,
     ),
     Mistake(
-        name="blocks_sorted_as_text",
-        what="the blocks are in the order of their names, 0, 1, 10, 2, instead of their numbers",
-        evidence=(),
-        shows="blocks.2.norm1",
-        tensors=blocks_as_text,
+        name="norm1_for_both",
+        what="the LayerNorm before the MLP has the parameters of the one before the attention",
+        look=(
+            "one LayerNorm object used in two places of the block, or a name that is matched by its beginning"
+        ),
+        refute=EQUAL_NORMS,
+        topic="LayerNorms mixed up",
+        evidence=NORMS,
+        shows="blocks.0.norm2",
+        tensors=renamed("norm2", "norm1"),
     ),
     Mistake(
-        name="layer_scale_dropped",
-        what="LayerScale's factors are not in the loaded model, which takes 1",
+        name="norm2_for_both",
+        what="the LayerNorm before the attention has the parameters of the one before the MLP",
+        look="one LayerNorm object used in two places of the block, filled last by norm2",
+        refute=EQUAL_NORMS,
+        topic="LayerNorms mixed up",
+        evidence=NORMS,
+        shows="blocks.0.norm1",
+        tensors=renamed("norm1", "norm2"),
+    ),
+    Mistake(
+        name="blocks_sorted_as_text",
+        what="the blocks are in the order of their names, 0, 1, 10, 2, instead of their numbers",
+        look="sorted(names) without a natural order, in a model with more than ten blocks",
+        refute=EQUAL_BLOCKS,
+        evidence=(),
+        shows="blocks.2.norm1",
+        tensors=blocks_from(as_text),
+    ),
+    Mistake(
+        name="blocks_reversed",
+        what="the blocks are run from the last to the first",
+        look="a loop in reverse, or a stack that is popped",
+        refute=EQUAL_BLOCKS,
+        topic="names of tensors",
+        evidence=(),
+        shows="blocks.0.norm1",
+        tensors=blocks_from(lambda i, depth: depth - 1 - i),
+    ),
+    Mistake(
+        name="blocks_one_late",
+        what="every block has the weights of the block before it, and the first those of the last",
+        look=(
+            "blocks that are counted from 1 in one place and from 0 in another, with a wrap-around (index -1)"
+        ),
+        refute=EQUAL_BLOCKS,
+        topic="names of tensors",
+        evidence=(),
+        shows="blocks.0.norm1",
+        tensors=blocks_from(lambda i, depth: (i - 1) % depth),
+    ),
+    Mistake(
+        name="blocks_one_early",
+        what="every block has the weights of the block after it, and the last its own",
+        look="blocks that are counted from 1 in one place and from 0 in another",
+        refute=EQUAL_BLOCKS,
+        topic="names of tensors",
+        evidence=(),
+        shows="blocks.0.norm1",
+        tensors=blocks_from(lambda i, depth: min(i + 1, depth - 1)),
+    ),
+    Mistake(
+        name="blocks_all_first",
+        what="every block has the weights of the first one",
+        look="one block object repeated ([block] * depth), or a name whose number is not replaced",
+        refute=EQUAL_BLOCKS,
+        topic="names of tensors",
+        evidence=(),
+        shows="blocks.1.norm1",
+        tensors=blocks_from(lambda i, depth: 0),
+    ),
+    Mistake(
+        name="blocks_all_last",
+        what="every block has the weights of the last one",
+        look="a closure or an object that all blocks share and that the loader filled last",
+        refute=EQUAL_BLOCKS,
+        topic="names of tensors",
+        evidence=(),
+        shows="blocks.0.norm1",
+        tensors=blocks_from(lambda i, depth: depth - 1),
+    ),
+    Mistake(
+        name="layer_scales_exchanged",
+        what="LayerScale's factors of the attention and of the MLP are exchanged",
+        look="ls1 and ls2 (lambda_1 and lambda_2, gamma_1 and gamma_2) in the table of names",
+        refute=EQUAL_FACTORS,
         topic="LayerScale",
-        evidence=("riccardomusmeci/mlx-image#26", "davidtag/llm#10"),
+        evidence=(),
         shows="blocks.0.ls1",
-        tensors=each(".gamma", lambda array, config: np.ones_like(array)),
+        tensors=scales_exchanged,
+        needs=("layer_scale",),
     ),
     Mistake(
         name="layer_scale_folded",
         what="LayerScale is multiplied into the weights before it: outputs stay, gradients do not",
+        look="a conversion that removes LayerScale for speed",
+        refute="Compare the outputs: an error there, beyond rounding, has another cause.",
         topic="LayerScale",
         evidence=(),
         shows="blocks.0.attn.proj",
         tensors=scale_folded,
+        needs=("layer_scale",),
+    ),
+    Mistake(
+        name="head_rows_shifted",
+        what="the classes are moved by one: row 0 of the head is that of the last class",
+        look="a background class in front, or labels that are counted from 1",
+        refute="Move the logits by one place: unless they then agree, this is not the cause.",
+        topic="head",
+        evidence=(),
+        shows="head",
+        tensors=each(("head.weight", "head.bias"), lambda a, c: np.concat([a[-1:], a[:-1]])),
+        needs=("classes",),
+    ),
+    Mistake(
+        name="head_rows_reversed",
+        what="the classes are in reverse order",
+        look="an order of labels that was sorted downwards",
+        refute="Reverse the logits: unless they then agree, this is not the cause.",
+        topic="head",
+        evidence=(),
+        shows="head",
+        tensors=each(("head.weight", "head.bias"), lambda a, c: a[::-1].copy()),
+        needs=("classes",),
+    ),
+    Mistake(
+        name="head_rows_as_text",
+        what="the classes are in the order of their numbers as text: 0, 1, 10, 100, 101",
+        look="folders or keys of classes sorted as text",
+        refute=(
+            "Sort the logits of an image in both programs: if the sorted values differ, the order "
+            "is not the cause."
+        ),
+        topic="head",
+        evidence=(),
+        shows="head",
+        tensors=classes_as_text,
+        needs=("classes",),
     ),
     Mistake(
         name="weights_in_bfloat16",
         what="the weights went through bfloat16",
+        look="a file of 16-bit weights, or a conversion to bfloat16 on the way to float32",
+        refute=(
+            "Look at the last 16 bits of the weights: one element in which they are not zero refutes it."
+        ),
         topic="precision",
         evidence=(),
         shows="patch_embed.proj",
-        tensors=in_bfloat16,
+        tensors=through(ml_dtypes.bfloat16),
+    ),
+    Mistake(
+        name="weights_in_float16",
+        what="the weights went through float16",
+        look="a file of 16-bit weights, or half() on the way to float32",
+        refute=(
+            "Look at the last 13 bits of the weights: one ordinary element in which they are not "
+            "zero refutes it."
+        ),
+        topic="precision",
+        evidence=(),
+        shows="*",
+        tensors=through(np.float16),
+    ),
+    Mistake(
+        name="weights_in_int8",
+        what="the matrices went through 8 bits, in 255 steps of the largest element of each row",
+        look="a quantised file (int8, q8_0, bitsandbytes) where the reference has the full weights",
+        refute="Count the different values in a row of a matrix: more than 255 refute it.",
+        topic="precision",
+        evidence=(),
+        shows="patch_embed.proj",
+        tensors=each("", in_eight_bits),
     ),
 )

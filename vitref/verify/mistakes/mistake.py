@@ -1,27 +1,35 @@
-"""What a mistake is, and how it is planted: in code, settings, weights or pixels."""
+"""What a mistake is: plain data about a wrong program. `planting` puts it into a model."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from vitref import backends
 from vitref.array import HostArray
-from vitref.backends.interface import Backend
-from vitref.config import Config
-from vitref.errors import ConfigError, Error
-from vitref.masks import Train
-from vitref.preprocessing import Preprocessing
 from vitref.verify.mistakes import edit
-from vitref.weights import Weights
 
 Tensors = dict[str, HostArray]
 
+VALUE = "{value}"
+"""Stands in `edits` for the constant of a mistake that has a free one."""
 
-@dataclass(frozen=True, kw_only=True)
+
+class Free(NamedTuple):
+    """A constant that a program may have wrong in any way, between `low` and `high`, both above 0.
+
+    A search goes in equal steps of the logarithm. `typical` is planted where no value is given.
+    """
+
+    low: float
+    high: float
+    typical: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Mistake:
     """name        short, unique; as the command line takes it
     what        one sentence: what the wrong program does
+    look        what to look for in a program's code, settings or files; changed lines are shown beside it
+    refute      a counter-test: what to measure, and what would show that this is not the cause
     topic       the entry of `topics.TOPICS` that it belongs to; "" where it is known without a report
     evidence    public reports of it, owner/repository#number; () for a variant of one that has
                 some, and where it is known without a report
@@ -36,6 +44,14 @@ class Mistake:
     tensors     (canonical tensors, Config) -> those tensors that a wrong loader fills otherwise
     pixels      (pictures uint8 (N, H, W, C), Preprocessing) -> the array (N, C, H, W) that comes out
 
+    on_arrays   `pixels` takes pictures that are preprocessed already as well, float (N, C, H, W)
+    free        a constant to be estimated: `edits` then contain "{value}", and `config`, `tensors` and
+                `pixels` take it as a further argument. A mistake without one that explains as much is the
+                better explanation
+    needs       fields of Config without which there is no place for it: "class_token", "layer_scale", ...
+    alike       mistakes with the same outputs, on every model or on those of `alike_on` alone; they differ
+                in taps between, or in gradients
+    alike_on    in words, the models on which `alike` holds; "" for all
     equivalent  a proof that outputs and gradients are nevertheless the same; "" for all others
     """
 
@@ -43,12 +59,19 @@ class Mistake:
     what: str
     evidence: tuple[str, ...]
     shows: str
+    look: str = ""
+    refute: str = ""
     topic: str = ""
     backward: bool = False
     edits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    config: Callable[[Config], Config] | None = None
-    tensors: Callable[[Tensors, Config], Tensors] | None = None
-    pixels: Callable[[HostArray, Preprocessing], HostArray] | None = None
+    config: Callable[..., Any] | None = None
+    tensors: Callable[..., Tensors] | None = None
+    pixels: Callable[..., HostArray] | None = None
+    on_arrays: bool = False
+    free: Free | None = None
+    needs: tuple[str, ...] = ()
+    alike: tuple[str, ...] = ()
+    alike_on: str = ""
     equivalent: str = ""
 
     @property
@@ -60,74 +83,21 @@ class Mistake:
     @property
     def lines(self) -> str:
         """The changed lines of code, as a difference of texts; "" for a mistake that is not one of code."""
-        return "\n".join(edit.difference(name, edits) for name, edits in self.edits.items())
+        return self.difference()
 
+    def difference(self, value: float | None = None) -> str:
+        """`lines`, with this value for the constant where there is one."""
+        return "\n".join(edit.difference(name, edits) for name, edits in self.edits_with(value).items())
 
-class Case(NamedTuple):
-    """What is computed, and by what.
+    def edits_with(self, value: float | None = None) -> dict[str, tuple[str, ...]]:
+        """`edits`, with this value for the constant, or the typical one."""
+        if self.free is None:
+            return dict(self.edits)
+        text = repr(float(self.free.typical if value is None else value))
+        return {name: tuple(e.replace(VALUE, text) for e in edits) for name, edits in self.edits.items()}
 
-    image   a float64 array (N, C, H, W), or pictures uint8 (N, H, W, C)
-    labels  for `loss`; None for a random cotangent of the final output
-    train   of a training pass; None in evaluation
-    """
-
-    weights: Weights
-    image: HostArray
-    backend: Backend
-    labels: HostArray | None = None
-    loss: str = "cross_entropy"
-    train: Train | None = None
-
-
-def backend(mistake: Mistake, on: str | Backend = "numpy") -> Backend:
-    """A backend with the wrong code in the place of the right one, and without other kernels.
-
-    `vitref.forward`, `backward` and `trace` take it as their `backend`. For a mistake that is not one
-    of code it is the backend `on`, without kernels. Raises BackendError for an unknown `on`,
-    and ConfigError as `plant` does.
-    """
-    right = backends.get(on)
-    with _row_of(mistake):
-        kernels = {name: edit.kernel(name, edits) for name, edits in mistake.edits.items()}
-    return replace(right, name=f"{right.name}, mistaken: {mistake.name}", kernels=kernels)
-
-
-def plant(mistake: Mistake, case: Case) -> Case:
-    """The case with the mistake in it.
-
-    Raises CheckpointError when what a wrong loader makes, or wrong settings, do not fit these weights;
-    and ConfigError when the mistake changes nothing that there is: a line that stands nowhere, a tensor
-    that the model does not have.
-    """
-    weights, recipe = case.weights, case.weights.preprocessing
-    if mistake.edits:
-        return case._replace(backend=backend(mistake, case.backend))
-    if mistake.config:
-        with _row_of(mistake):
-            config = mistake.config(weights.config)
-        changed: Any = Weights(dict(weights), config, preprocessing=recipe)
-        return case._replace(weights=changed)
-    if mistake.tensors:
-        with _row_of(mistake):
-            tensors = mistake.tensors(dict(weights), weights.config)
-            for name in tensors:
-                weights[name]
-        return case._replace(weights=weights.replace(tensors))
-    if mistake.pixels and recipe is not None and case.image.dtype.kind == "u":
-        with _row_of(mistake):
-            return case._replace(image=mistake.pixels(case.image, recipe))
-    return case
-
-
-@contextmanager
-def _row_of(mistake: Mistake) -> Iterator[None]:
-    """An error here is one of the catalogue, and must not pass for a mistake that is noticed."""
-    try:
-        yield
-    except (Error, ImportError, LookupError, SyntaxError, ValueError) as error:
-        raise ConfigError(
-            f"the mistake {mistake.name}",
-            found=f"{type(error).__name__}: {error}",
-            expected="a change of code, settings, tensors or pixels that there are",
-            remedy="Correct its row in vitref/verify/mistakes.",
-        ) from error
+    def constant(self, value: float | None = None) -> tuple[float, ...]:
+        """What `config`, `tensors` and `pixels` take besides: nothing, or this value, or the typical one."""
+        if self.free is None:
+            return ()
+        return (float(self.free.typical if value is None else value),)

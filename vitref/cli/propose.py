@@ -1,0 +1,46 @@
+"""What `vitref compare --propose-map` does: a map for the names of a candidate that are unknown."""
+
+import json
+from typing import Any
+
+import vitref
+from vitref import recording
+from vitref.config import Config
+from vitref.recording import Recording
+from vitref.verify import candidate
+from vitref.weights import Weights
+from vitref.weights.files import atomic_write
+
+
+def write(
+    path: str, source: str, known: str | None, *, reference: Any, image: Any, labels: Any, weights: Any = None
+) -> int:
+    """Write the map to `path`, to be checked by a person; the exit code.
+
+    Taps are proposed by the shapes and values of the taps that the reference has: weights that compute
+    `image`, or the file of a trace. `known` is a map whose entries are kept.
+    """
+    trace = (
+        vitref.trace(reference, image, labels)
+        if isinstance(reference, Weights)
+        else recording.load(reference)
+    )
+    entries = proposed(source, known, trace)
+    if not entries:
+        print(f"{source}: every name is known, no map is needed")
+        return 0
+    with atomic_write(path) as file:
+        file.write((json.dumps(entries, indent=1) + "\n").encode())
+    sure = sum(isinstance(entry, dict) and entry.get("sure") == "sure" for entry in entries.values())
+    print(f"{path}: {sure} of {len(entries)} sure; check it, then give it as --map {path}")
+    return 0
+
+
+def proposed(source: str, known: str | None, trace: Recording) -> dict[str, Any]:
+    return candidate.propose(
+        source,
+        expected={tap: array.shape for tap, array in trace.items()},
+        config=Config(**trace.about["config"]),
+        map=known,
+        reference=trace.__getitem__,
+    )

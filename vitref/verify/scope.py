@@ -1,0 +1,142 @@
+"""A scope: one window of the candidate, in which hypotheses are tried.
+
+It keeps the reference's values, so that a hypothesis computes only the links that it changes, and one vector
+of everything that is compared, in multiples of the noise, so that hypotheses can be added up.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from vitref.array import HostArray
+from vitref.run import title
+from vitref.verify.evaluate import Arrays, Evaluation, Model
+from vitref.verify.examine import Formats, Given
+from vitref.verify.hypotheses import COMPOSITES, MISFITS, Combination, Ground, touched
+from vitref.verify.measure import Measured
+from vitref.verify.numerics import Realisation
+from vitref.verify.windows import Window, boundary, compared, evaluated
+
+SAMPLE = 3000
+"""Elements of each tap that enter the vector of a hypothesis."""
+
+
+@dataclass(eq=False)
+class Scope:
+    """ground   what hypotheses are put into
+    given, window, formats   the candidate's taps, and where and how they are compared
+    wanted   the taps that are compared
+    noise    tap -> rounding noise of one element (root of the mean square), of the reference
+    """
+
+    ground: Ground
+    given: Given
+    window: Window
+    formats: Formats
+    wanted: tuple[str, ...]
+    noise: Mapping[str, float]
+    _links: dict[int, tuple[HostArray, HostArray, Arrays]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.candidate = {tap: np.asarray(self.given.taps[tap], np.float64) for tap in self.wanted}
+        self.reference = self.values(self.ground.model)
+        self.error = self.vector(self.candidate, self.reference)
+
+    def values(self, model: Model) -> dict[str, HostArray]:
+        """Tap -> its value in a changed model; links that are not changed are not computed again."""
+        if self.window.backward:
+            return evaluated(model, None, self.given, self.window, self.wanted)
+        found: dict[str, HostArray] = {}
+        evaluation, wanted = Evaluation(model), set(self.wanted)
+        x = self._entry(model)
+        for place in self.window.places:
+            known = self._links.get(place)
+            if known is not None and known[0] is x and not self._touched(model, place):
+                x, taps = known[1], known[2]
+            else:
+                done = evaluation.forward(place, x, self._given(place))
+                taps = {tap: array for tap, array in done.taps.items() if tap in wanted}
+                y = np.asarray(done.value)
+                if model is self.ground.model:
+                    self._links[place] = (x, y, taps)
+                elif known is not None and np.array_equal(y, known[1]):
+                    y = known[1]
+                x = y
+            found.update(taps)
+        return found
+
+    def vector(self, ours: Arrays, theirs: Arrays) -> HostArray:
+        """ours - theirs, a sample of every tap, so that the square of a tap's part is that of its ratio."""
+        parts = []
+        for tap in self.wanted:
+            step = max(1, ours[tap].size // SAMPLE)
+            off = (ours[tap].reshape(-1)[::step] - theirs[tap].reshape(-1)[::step]) / self.noise[tap]
+            parts.append(off / np.sqrt(max(off.size, 1)))
+        return np.concatenate(parts) if parts else np.zeros(0)
+
+    def ratios(self, vector: HostArray) -> HostArray:
+        """The ratio of every tap."""
+        with np.errstate(over="ignore"):
+            return np.sqrt(np.add.reduceat(vector * vector, self._starts))
+
+    def cost(self, vector: HostArray) -> float:
+        """How much is unexplained: sum over taps of log(1 + ratio^2), so that no tap outweighs all others."""
+        with np.errstate(over="ignore"):
+            return float(np.log1p(np.add.reduceat(vector * vector, self._starts)).sum())
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        sizes = [
+            self.candidate[tap].reshape(-1)[:: max(1, self.candidate[tap].size // SAMPLE)].size
+            for tap in self.wanted
+        ]
+        return [0, *np.cumsum(sizes)[:-1].tolist()]
+
+    def difference(self, combination: Combination) -> HostArray | None:
+        """What these mistakes change, as a vector; None where they have no place or change nothing."""
+        model = self.ground.changed(combination)
+        if model is None:
+            return None
+        try:
+            with np.errstate(all="ignore"):
+                off = self.vector(self.values(model), self.reference)
+        except MISFITS:
+            return None
+        return off if off.any() and np.isfinite(off).all() else None
+
+    def confirmed(self, combination: Combination, runs: int = 2) -> dict[str, Measured] | None:
+        """Tap -> the candidate against the changed model, in multiples of that model's own noise."""
+        model = self.ground.changed(combination)
+        if model is None:
+            return None
+        with np.errstate(all="ignore"):
+            reference = self.values(model)
+            own = [self._run(model, seed) for seed in range(runs)]
+        stored = {tap: self.formats.of(tap) for tap in self.wanted}
+        return compared(self.candidate, reference, own, stored)
+
+    def _run(self, model: Model, seed: int) -> dict[str, HostArray]:
+        realisation: Realisation = self.formats.realisation(self.given.steps, seed)
+        return evaluated(model, realisation, self.given, self.window, self.wanted)
+
+    def _entry(self, model: Model) -> HostArray:
+        """What enters the first link."""
+        return model.image if self.window.start == 0 else self._start
+
+    @cached_property
+    def _start(self) -> HostArray:
+        name = boundary(self.given, self.given.steps, self.window.start - 1)
+        assert name is not None
+        return np.asarray(self.given.taps[name], np.float64)
+
+    def _given(self, place: int) -> Arrays:
+        known, taps = self.candidate, self.given.taps
+        return {name: known[name] if name in known else taps[name] for name in self.given.outputs(place)}
+
+    def _touched(self, model: Model, place: int) -> bool:
+        link = self.ground.model.links[place]
+        inside = {step.component for step in self.given.steps.steps if step.place == place}
+        inside |= COMPOSITES.get(title(link.part), frozenset())
+        return touched(self.ground.model, model, place, frozenset(inside))
