@@ -72,7 +72,7 @@ LAYERS: dict[str, set[str]] = {
     "vitref.benchmark": BELOW_API | API | {"vitref.testing", "numpy", "rich"},
     "vitref.benchmark.diagnosis": BELOW_API
     | API
-    | {"vitref.benchmark", "vitref.testing", "vitref.verify", "numpy", "ml_dtypes", "rich"},
+    | {"vitref.benchmark", "vitref.testing", "vitref.verify", "numpy", "ml_dtypes", "rich", "PIL"},
     "vitref.verify": BELOW_API
     | API
     | {"vitref.interchange", "vitref.labels", "vitref.testing", "numpy", "scipy", "ml_dtypes", "hypothesis"},

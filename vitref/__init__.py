@@ -8,6 +8,7 @@
 """
 
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 from vitref.api import Gradients, backward, forward, init, load, preprocess, stream, trace
 from vitref.config import Config
@@ -15,8 +16,10 @@ from vitref.errors import BackendError, CheckpointError, ConfigError, Error, Ima
 from vitref.masks import Train
 from vitref.preprocessing import Preprocessing
 from vitref.recording import Recording
-from vitref.verify.compare import compare
 from vitref.weights import Source, Weights
+
+if TYPE_CHECKING:
+    from vitref.verify.compare import compare
 
 __version__ = version("vitref")
 
@@ -42,3 +45,12 @@ __all__ = [
     "stream",
     "trace",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`compare` brings many modules along, and is imported when it is first asked for."""
+    if name == "compare":
+        from vitref.verify.compare import compare
+
+        return compare
+    raise AttributeError(f"module 'vitref' has no attribute {name!r}")

@@ -85,7 +85,7 @@ def test_what_has_no_topic_was_not_reported() -> None:
 
 
 def test_many_mistakes_were_really_made() -> None:
-    assert sum(bool(mistake.evidence) for mistake in mistakes.CATALOGUE.values()) > 100
+    assert sum(bool(mistake.evidence) for mistake in mistakes.CATALOGUE.values()) > 80
 
 
 @pytest.mark.parametrize("mistake", WITH_CODE)

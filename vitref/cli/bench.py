@@ -24,6 +24,7 @@ from vitref.benchmark import report
 from vitref.benchmark.candidates import BACKENDS, CANDIDATES, FLOORS, PEERS, family, own_name
 from vitref.benchmark.case import DEVICES, DTYPES, PASSES, PRECISIONS, Case
 from vitref.benchmark.interleave import Outcome, measure
+from vitref.cli import bench_diagnose
 from vitref.cli.options import print_json
 from vitref.errors import BackendError, ConfigError
 from vitref.weights.files import atomic_write
@@ -53,6 +54,7 @@ def register(subparsers: Any) -> None:
     add("--json", action="store_true", help="print JSON, every round included")
     add("--save", metavar="FILE", help="write the JSON to this file after every case")
     parser.set_defaults(run=run)
+    bench_diagnose.register(parser.add_subparsers(title="other benchmarks", metavar=""))
 
 
 def run(args: argparse.Namespace) -> int:

@@ -67,12 +67,13 @@ class Done(NamedTuple):
 
 
 class Evaluation:
-    """A model under one way of rounding; `realisation` None is float64 as NumPy computes it."""
+    """A model under one way of rounding; `realisation` None is `dtype` as NumPy computes it."""
 
-    def __init__(self, model: Model, realisation: Realisation | None = None) -> None:
+    def __init__(
+        self, model: Model, realisation: Realisation | None = None, dtype: type = np.float64
+    ) -> None:
         self.model, self.realisation = model, realisation
-        self.dtype = realisation.dtype if realisation else np.float64
-        self._cast: dict[int, Arrays] = {}
+        self.dtype = realisation.dtype if realisation else dtype
 
     def forward(self, place: int, x: HostArray, given: Arrays) -> Done:
         """The link at `place` from x. `given`: output -> the array that stands in its place afterwards."""
@@ -96,31 +97,28 @@ class Evaluation:
 
     def _run(self, place: int, given: Arrays, keep: bool) -> tuple[Run, Trace]:
         model = self.model
-        kernels = (
-            self.realisation.kernels(place, model.edits)
-            if self.realisation
-            else {name: edit.kernel(name, lines) for name, lines in model.edits.items()}
-        )
-        prefix = model.links[place].name
+        if self.realisation:
+            kernels = self.realisation.kernels(place, model.edits)
+        else:
+            kernels = {name: edit.kernel(name, lines) for name, lines in model.edits.items()}
         run = Run(
-            self._parameters(place),
+            self._parameters(),
             kernels=kernels,
             keep=keep,
             record=None,
             inject=Cast(given, self._as),
-            cotangents=self._cotangents(place) if keep else {},
+            cotangents=self._cotangents() if keep else {},
             workspace=self.realisation,
             constants=self._constant,
         )
-        assert prefix is not None
         return run, Trace(run)
 
-    def _parameters(self, place: int) -> Arrays:
+    def _parameters(self) -> Arrays:
         if self.dtype is np.float64:
             return self.model.parameters
         return Cast(self.model.parameters, self._as)
 
-    def _cotangents(self, place: int) -> Arrays:
+    def _cotangents(self) -> Arrays:
         return {name: self._as(array) for name, array in self.model.cotangents.items()}
 
     def _constant(self, build: Callable[..., HostArray], *arguments: Any) -> HostArray:

@@ -67,7 +67,9 @@ class Given:
         return [name for name in self._outputs[place] if name in self.names]
 
     def cotangents(self, place: int) -> list[str]:
-        return [f"{name}:dy" for name in self._outputs[place] if f"{name}:dy" in self.names]
+        """In the order of the backward pass."""
+        names = [f"{name}:dy" for name in reversed(self._outputs[place])]
+        return [name for name in names if name in self.names]
 
     def gradients(self, place: int) -> list[str]:
         owned = [p for step in self.steps.steps if step.place == place for p in step.parameters]

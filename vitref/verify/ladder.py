@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 RUNS = 2
 BINS = 16
 """Groups of like values, in each of which the error is averaged."""
+VALUES, AXES = 0.35, 0.6
+"""How much more structure than twice that of own runs an error may have: over like values, over an axis."""
 LEAST = 0.25
 """An error far below the noise of a lower precision is not explained by it: then it would be larger."""
 
@@ -91,21 +93,34 @@ def _rungs(
 
 def _looks_like(candidate: HostArray, reference: HostArray, runs: list[HostArray]) -> bool:
     """Whether no more of the error has a structure than of that of own runs."""
-    error = np.asarray(candidate, np.float64) - reference
-    own = max(_structure(run - reference, reference) for run in runs)
-    return bool(_structure(error, reference) <= 3 * own + (BINS + 3) / max(np.sqrt(error.size), 1))
+    found = _structure(np.asarray(candidate, np.float64) - reference, reference)
+    own = [_structure(run - reference, reference) for run in runs]
+    return all(
+        share <= 2 * max(run.get(kind, 0.0) for run in own) + (VALUES if kind == "values" else AXES)
+        for kind, share in found.items()
+    )
 
 
-def _structure(error: HostArray, reference: HostArray) -> float:
-    """The share of the energy in means over one axis, at most of all axes, or over like values.
+def _structure(error: HostArray, reference: HostArray) -> dict[str, float]:
+    """The share of the energy in means over each axis and over like values ("values"), beyond that of errors
+    that have nothing to do with each other: 0 of these, 1 when all that are averaged are the same.
 
     Rounding has next to none; another formula is a function of the value, another order one of the place.
     """
     energy = float((error * error).mean())
-    if not energy or error.ndim == 0:
-        return 0.0
-    over_axes = max(float((error.mean(axis=axis) ** 2).mean()) for axis in range(error.ndim))
-    order = np.argsort(reference, axis=None)
-    groups = np.array_split(error.reshape(-1)[order], min(BINS, error.size))
-    over_values = sum(group.size * float(group.mean()) ** 2 for group in groups) / error.size
-    return max(over_axes, over_values) / energy
+    if not energy:
+        return {}
+    found = {
+        f"axis {axis}": _beyond(float((error.mean(axis=axis) ** 2).mean()) / energy, 1 / length)
+        for axis, length in enumerate(error.shape)
+        if length > 1
+    }
+    if error.size >= 4 * BINS:
+        groups = np.array_split(error.reshape(-1)[np.argsort(reference, axis=None)], BINS)
+        means = sum(group.size * float(group.mean()) ** 2 for group in groups) / error.size
+        found["values"] = _beyond(means / energy, BINS / error.size)
+    return found
+
+
+def _beyond(share: float, expected: float) -> float:
+    return max((share - expected) / (1 - expected), 0.0)

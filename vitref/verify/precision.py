@@ -50,11 +50,11 @@ def _holds(name: str, values: HostArray) -> bool:
 def rounded(array: HostArray, precision: str) -> HostArray:
     """The nearest numbers of the format (ties to even), in the dtype of `array`."""
     if precision == "tf32":
-        bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
+        bits = np.asarray(array, np.float32).view(np.uint32)
         half = np.uint32(0x0FFF) + ((bits >> np.uint32(13)) & np.uint32(1))
         return ((bits + half) & np.uint32(0xFFFFE000)).view(np.float32).astype(array.dtype)
     if precision == "bfloat16":
-        bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
+        bits = np.asarray(array, np.float32).view(np.uint32)
         half = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
         return ((bits + half) & np.uint32(0xFFFF0000)).view(np.float32).astype(array.dtype)
     if np.dtype(precision).itemsize >= array.dtype.itemsize:

@@ -19,6 +19,9 @@ from vitref.verify.measure import Measured
 from vitref.verify.numerics import Realisation
 from vitref.verify.windows import Window, boundary, compared, evaluated
 
+SHORT = 2
+"""Longer windows are screened in float32: what differs is then off by rounding noise, which is small enough
+to choose by; what is chosen is confirmed in float64."""
 SAMPLE = 3000
 """Elements of each tap that enter the vector of a hypothesis."""
 
@@ -29,6 +32,7 @@ class Scope:
     given, window, formats   the candidate's taps, and where and how they are compared
     wanted   the taps that are compared
     noise    tap -> rounding noise of one element (root of the mean square), of the reference
+    dtype    in which hypotheses are screened
     """
 
     ground: Ground
@@ -37,29 +41,38 @@ class Scope:
     formats: Formats
     wanted: tuple[str, ...]
     noise: Mapping[str, float]
+    dtype: type = np.float64
     _links: dict[int, tuple[HostArray, HostArray, Arrays]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.candidate = {tap: np.asarray(self.given.taps[tap], np.float64) for tap in self.wanted}
         self.reference = self.values(self.ground.model)
         self.error = self.vector(self.candidate, self.reference)
+        self.base = self.reference
+        if (
+            self.formats.precision != "float64"
+            and len(self.window.places) > SHORT
+            and not self.window.backward
+        ):
+            self.dtype, self._links = np.float32, {}
+            self.base = self.values(self.ground.model, np.float32)
 
-    def values(self, model: Model) -> dict[str, HostArray]:
+    def values(self, model: Model, dtype: type = np.float64) -> dict[str, HostArray]:
         """Tap -> its value in a changed model; links that are not changed are not computed again."""
         if self.window.backward:
             return evaluated(model, None, self.given, self.window, self.wanted)
         found: dict[str, HostArray] = {}
-        evaluation, wanted = Evaluation(model), set(self.wanted)
+        evaluation, wanted = Evaluation(model, dtype=dtype), set(self.wanted)
         x = self._entry(model)
         for place in self.window.places:
-            known = self._links.get(place)
+            known = self._links.get(place) if dtype is self.dtype else None
             if known is not None and known[0] is x and not self._touched(model, place):
                 x, taps = known[1], known[2]
             else:
                 done = evaluation.forward(place, x, self._given(place))
                 taps = {tap: array for tap, array in done.taps.items() if tap in wanted}
                 y = np.asarray(done.value)
-                if model is self.ground.model:
+                if model is self.ground.model and dtype is self.dtype:
                     self._links[place] = (x, y, taps)
                 elif known is not None and np.array_equal(y, known[1]):
                     y = known[1]
@@ -101,7 +114,7 @@ class Scope:
             return None
         try:
             with np.errstate(all="ignore"):
-                off = self.vector(self.values(model), self.reference)
+                off = self.vector(self.values(model, self.dtype), self.base)
         except MISFITS:
             return None
         return off if off.any() and np.isfinite(off).all() else None

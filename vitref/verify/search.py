@@ -6,14 +6,16 @@ the changed model's own rounding noise: a mistake may amplify rounding, and then
 refuse the right name.
 """
 
+import importlib
 import itertools
+import os
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize_scalar  # type: ignore[import-untyped]
 
 from vitref.array import HostArray
 from vitref.verify.hypotheses import Combination, Hypothesis, scanned
@@ -27,6 +29,7 @@ NEAR = 60.0
 """Multiples of the threshold that may be left for a hypothesis to be worth confirming."""
 CLEAN = 2.5
 """Multiples of its own noise that a right explanation leaves at most, as a rule."""
+THREADS = 4
 BEAM = 10
 LINEAR = 40
 """How many pairs are computed that look best as a sum."""
@@ -74,17 +77,22 @@ class Search:
 
     def _singles(self) -> list[Hypothesis]:
         """Every hypothesis that changes anything, best first; constants at their best value."""
-        mistakes = list(self.mistakes)
-        for number, mistake in enumerate(mistakes):
-            for one in scanned(mistake):
-                self.difference((one,))
-            self.advance(number / len(mistakes))
+        self._compute((one,) for mistake in self.mistakes for one in scanned(mistake))
         best = self._best_values()
-        return self._best_values(self._refined(best[: 2 * BEAM]))
+        self._compute((one,) for one in self._refined(best[: 2 * BEAM]))
+        return self._best_values()
 
-    def _best_values(self, more: Iterable[Hypothesis] = ()) -> list[Hypothesis]:
-        for one in more:
-            self.difference((one,))
+    def _compute(self, combinations: Iterable[Combination]) -> None:
+        """All of them, on as many threads as there are cores, up to a few."""
+        waiting = [c for c in dict.fromkeys(combinations) if c not in self.made]
+        with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
+            for number, (combination, off) in enumerate(
+                zip(waiting, pool.map(self.scope.difference, waiting), strict=True)
+            ):
+                self.made[combination] = off
+                self.advance(number / len(waiting))
+
+    def _best_values(self) -> list[Hypothesis]:
         ordered = sorted(self._alone(), key=self._cost)
         first: dict[str, Hypothesis] = {}
         for combination in ordered:
@@ -112,14 +120,15 @@ class Search:
             min(np.log(one.value) + width, np.log(free.high)),
         )
         options = {"xatol": 1e-7, "maxiter": 40}
-        result = minimize_scalar(left, bounds=bounds, method="bounded", options=options)
+        result = importlib.import_module("scipy.optimize").minimize_scalar(
+            left, bounds=bounds, method="bounded", options=options
+        )
         return Hypothesis(one.mistake, float(np.exp(result.x)))
 
     def _together(self, singles: list[Hypothesis]) -> list[Found]:
         """Two mistakes, or three."""
         end = time.monotonic() + self.budget
-        for pair in self._linear(singles):
-            self.difference(pair)
+        self._compute(self._linear(singles))
         found = self._confirm(sorted(self._made(2), key=self._cost))
         if found:
             return found
@@ -162,14 +171,15 @@ class Search:
         self, starts: list[Combination], singles: list[Hypothesis], end: float
     ) -> list[Combination]:
         """Combinations with one mistake more, computed, best first, as far as the time goes."""
-        made = []
-        for start, one in itertools.product(starts, singles):
+        made: list[Combination] = []
+        for start in starts:
             if time.monotonic() > end:
                 break
-            combination = (*start, one)
-            if one.name not in {h.name for h in start} and self.difference(combination) is not None:
-                made.append(combination)
-        return sorted(made, key=self._cost)
+            names = {h.name for h in start}
+            more = [(*start, one) for one in singles if one.name not in names]
+            self._compute(more)
+            made += more
+        return sorted((c for c in made if self.made[c] is not None), key=self._cost)
 
     def _confirm(self, combinations: Iterable[Combination]) -> list[Found]:
         """Those that explain everything, with their own noise."""

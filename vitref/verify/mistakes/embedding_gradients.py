@@ -100,7 +100,7 @@ MISTAKES = (
             "is not the cause."
         ),
         topic="place of the class token",
-        evidence=("ggml-org/llama.cpp#25814",),
+        evidence=(),
         shows="*",
         backward=True,
         edits={

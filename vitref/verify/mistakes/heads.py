@@ -9,7 +9,6 @@ from vitref.verify.mistakes.refutations import ONE_HEAD
 
 HEADS = ("jsbaan/transformer-from-scratch#6", "reczoo/FuxiCTR#30", "Kamichanw/SeekDeeper#9")
 FUSED = ("sgl-project/sglang#40127", "vllm-project/vllm#53114")
-
 SPLIT, SPLIT_AXES = "(n, t, 3, heads, width // (3 * heads))", "(2, 0, 3, 1, 4)"
 UNSPLIT = "xp.stack([xp.permute_dims(d_part, (0, 2, 1, 3)) for d_part in dy], axis=2)"
 NUMBER = "Look at the shape of `attn.softmax`: unless its number of heads is this one, this is not the cause."
@@ -34,7 +33,7 @@ MISTAKES = (
         look="the order of the two numbers in a reshape or in the settings",
         refute=NUMBER,
         topic="split into heads",
-        evidence=HEADS,
+        evidence=(),
         shows="blocks.0.attn.q",
         config=heads_of(lambda config: config.head_dim),
     ),
@@ -142,7 +141,7 @@ MISTAKES = (
         look="a conversion between (3, heads, d) and (heads, 3, d) that is done once too often",
         refute=ONE_HEAD,
         topic="fused projection",
-        evidence=FUSED,
+        evidence=(),
         shows="blocks.0.attn.q",
         edits={
             "split_heads": (
@@ -181,7 +180,7 @@ MISTAKES = (
         look="einops' (d h) for (h d), or a permutation (0, 2, 3, 1) for (0, 2, 1, 3)",
         refute=ONE_HEAD,
         topic="split into heads",
-        evidence=HEADS,
+        evidence=(),
         shows="blocks.0.attn.merge",
         edits={
             "merge_heads": (

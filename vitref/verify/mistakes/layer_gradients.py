@@ -4,7 +4,6 @@ from vitref.verify.mistakes.mistake import Mistake
 from vitref.verify.mistakes.normalisation import DX
 from vitref.verify.mistakes.refutations import FINITE, GRADIENT_RATIO, GRADIENT_ZERO, ONE_IMAGE, ONE_ROW
 
-SILENT = ("huggingface/candle#3613", "paiml/aprender#2196")
 DWEIGHT = "dweight = xp.matmul(xp.matrix_transpose(dy_rows), _rows(x, xp))"
 DBIAS = "xp.sum(dy_rows, axis=0)"
 NORM_DWEIGHT, NORM_DBIAS = "xp.sum(dy * xhat, axis=rows)", "xp.sum(dy, axis=rows))"
@@ -307,7 +306,7 @@ MISTAKES = (
         look="frozen parameters, or a backward function that returns nothing for the weight",
         refute=GRADIENT_ZERO,
         topic="gradients",
-        evidence=SILENT,
+        evidence=(),
         shows="*.weight:grad",
         backward=True,
         edits={"linear": (f"{DWEIGHT} -> {DWEIGHT} * 0",)},

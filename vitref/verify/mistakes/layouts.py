@@ -13,7 +13,6 @@ from vitref.verify.mistakes.refutations import ONE_HEAD, ONE_VALUE
 
 FUSED = ("sgl-project/sglang#40127", "vllm-project/vllm#53114")
 FLATTEN = ("lablup/mlxcel#1610", "lucidrains/vit-pytorch#352")
-SQUARE = ("mindspore-lab/mindone#399",)
 
 THIRDS = (
     "Give queries, keys and values the same weights: their order cannot show, so an error "
@@ -285,7 +284,7 @@ MISTAKES = (
         look="kernels (in, out) of Flax or TensorFlow joined to (3 D, D) without a transposition",
         refute=TRANSPOSED,
         topic="names of tensors",
-        evidence=SQUARE,
+        evidence=(),
         shows="blocks.0.attn.qkv",
         tensors=each("qkv.weight", parts_transposed),
     ),
@@ -295,7 +294,7 @@ MISTAKES = (
         look="a kernel (in, out) of Flax or TensorFlow, or OpenAI's x @ proj, taken for (out, in)",
         refute=TRANSPOSED,
         topic="names of tensors",
-        evidence=SQUARE,
+        evidence=(),
         shows="blocks.0.attn.proj",
         tensors=each("attn.proj.weight", lambda a, c: a.T if a.shape[0] == a.shape[1] else a),
     ),

@@ -9,8 +9,6 @@ from vitref.verify.mistakes.changes import Loader, blocks_from, each, renamed
 from vitref.verify.mistakes.mistake import Mistake, Tensors
 from vitref.verify.mistakes.refutations import EQUAL_BLOCKS, EQUAL_FACTORS, EQUAL_NORMS
 
-NORMS = ("sdc17/CrossGET#2", "hyunwoongko/transformer#7")
-
 
 def norms_exchanged(tensors: Tensors, config: Config) -> Tensors:
     return renamed("norm1", "norm2")(tensors, config) | renamed("norm2", "norm1")(tensors, config)
@@ -72,7 +70,7 @@ MISTAKES = (
         ),
         refute=EQUAL_NORMS,
         topic="LayerNorms mixed up",
-        evidence=NORMS,
+        evidence=(),
         shows="blocks.0.norm2",
         tensors=renamed("norm2", "norm1"),
     ),
@@ -82,7 +80,7 @@ MISTAKES = (
         look="one LayerNorm object used in two places of the block, filled last by norm2",
         refute=EQUAL_NORMS,
         topic="LayerNorms mixed up",
-        evidence=NORMS,
+        evidence=(),
         shows="blocks.0.norm1",
         tensors=renamed("norm1", "norm2"),
     ),

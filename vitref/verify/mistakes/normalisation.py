@@ -176,7 +176,7 @@ MISTAKES = (
         look="an axis counted from the front for another layout, or InstanceNorm over (N, D, T)",
         refute=TOKEN_MEAN,
         topic="formula of LayerNorm",
-        evidence=("patrick-kidger/equinox#521",),
+        evidence=(),
         shows="blocks.0.norm1",
         edits=over("max(-2, -x.ndim)"),
     ),

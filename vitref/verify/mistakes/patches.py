@@ -63,7 +63,7 @@ MISTAKES = (
         look="a permutation of the flattened patch that undoes an order which it does not have",
         refute=SAME_PIXELS,
         topic="order of a patch's pixels",
-        evidence=FLATTEN,
+        evidence=(),
         shows="patch_embed.unfold",
         edits={
             "unfold": (

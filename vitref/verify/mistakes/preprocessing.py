@@ -232,7 +232,7 @@ MISTAKES = (
         look="a slice [:height, :width] after the resize, or a crop without an offset",
         refute=RIGHT_SIZE,
         topic="crop and shape of the picture",
-        evidence=GEOMETRY,
+        evidence=(),
         shows="image",
         pixels=lambda pictures, right: moved(pictures, right, "first"),
     ),

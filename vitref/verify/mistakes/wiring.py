@@ -48,7 +48,7 @@ MISTAKES = (
         look="x = norm(x); x = x + mlp(x): the name x used again for the norm's output",
         refute=RESIDUAL,
         topic="residual",
-        evidence=AFTER,
+        evidence=(),
         shows="blocks.0.add2",
         edits={"block": (f"{NORM2} -> x = {NORM2}", f'{UNNORM2} -> dx = t.undo("norm2", dm + dx)')},
     ),
@@ -122,7 +122,7 @@ MISTAKES = (
         look="norm2(mlp(x)): the norm behind the branch",
         refute="Compare the input of `mlp.fc1` with `add1`: if they differ, there is a norm between.",
         topic="residual",
-        evidence=POST,
+        evidence=(),
         shows="blocks.0.norm2",
         edits={
             "block": (
