@@ -1,6 +1,8 @@
 """What `vitref compare --propose-map` does: a map for the names of a candidate that are unknown."""
 
 import json
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import vitref
@@ -31,9 +33,22 @@ def write(
         return 0
     with atomic_write(path) as file:
         file.write((json.dumps(entries, indent=1) + "\n").encode())
-    sure = sum(isinstance(entry, dict) and entry.get("sure") == "sure" for entry in entries.values())
-    print(f"{path}: {sure} of {len(entries)} sure; check it, then give it as --map {path}")
+    print(f"{path}: {_counted(entries)}; check it, then give it as --map {path}")
     return 0
+
+
+def _counted(entries: Mapping[str, Any]) -> str:
+    """How many are sure, and what is left out because its value is no tap's: a wrong step's, perhaps."""
+    marks = Counter(
+        entry["sure"] for entry in entries.values() if isinstance(entry, dict) and "sure" in entry
+    )
+    said = [f"{marks['sure']} of {len(entries)} sure"]
+    said += [f"{marks[mark]} {mark}" for mark in ("by name", "likely") if marks[mark]]
+    if marks["guess"] + marks["no tap fits"]:
+        said.append(
+            f'{marks["guess"] + marks["no tap fits"]} left out ("tap": null) unless you say what they are'
+        )
+    return ", ".join(said)
 
 
 def proposed(source: str, known: str | None, trace: Recording) -> dict[str, Any]:

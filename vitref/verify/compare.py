@@ -23,6 +23,7 @@ from vitref.verify.evaluate import Evaluation, Model
 from vitref.verify.examine import Examined, Formats, examine, formats
 from vitref.verify.measure import Measured
 from vitref.verify.mistakes import Mistake
+from vitref.verify.precision import LADDER
 from vitref.verify.reference import Reference, resolve
 from vitref.verify.rule import RUNS, thresholds
 from vitref.verify.steps import Steps, bare, table
@@ -30,6 +31,12 @@ from vitref.verify.verdicts import Guilty, Picture, Report, TapVerdict
 
 Progress = Callable[[str, float], None]
 """Told what is being done, and which share of it is."""
+
+FEW = 3
+"""So many outputs of several steps each tell a lower precision from a mistake of its size."""
+
+FUSED = (".attn.q:dy", ".attn.k:dy", ".attn.v:dy", ".attn.qkv:dy")
+"""Ends of the cotangents that a fused kernel of attention returns."""
 
 LARGEST_PICTURE = 256
 """Rows and columns of an attention map that a report holds."""
@@ -46,6 +53,7 @@ def compare(
     loss: str = "cross_entropy",
     label_smoothing: float = 0.0,
     map: Any = None,
+    precision: str | None = None,
     diagnose: bool = False,
     hypotheses: Iterable[Mistake] | None = None,
     progress: Progress | None = None,
@@ -59,6 +67,8 @@ def compare(
                  as in `vitref.backward`, for a reference that is weights; with gradients in the candidate,
                  labels or a cotangent are needed
     map          the candidate's names -> taps: a mapping or a JSON file, for names that are not known
+    precision    in which the candidate computes, where its numbers do not show it: "tf32" for a GPU that
+                 rounds the operands of products; default: read from the bits
     diagnose     also name the mistake (see `vitref.verify.diagnose`)
     hypotheses   the mistakes that may be named; default: all of `vitref.verify.mistakes`
     progress     called with what is being done, and the share of it
@@ -81,16 +91,17 @@ def compare(
     )
     model = held.model
     steps = table(model.config, len(model.image), model.loss if model.labels is not None else None)
-    opened = open_candidate(
-        dump, expected=steps.expected, config=model.config, map=map, reference=values(model)
-    )
+    _check_ends(model, dump.arrays)
+    expected = steps.expected if model.differentiates else steps.shapes
+    opened = open_candidate(dump, expected=expected, config=model.config, map=map, reference=values(model))
     taps = _with_image(opened, given, model)
     _check_ends(model, taps)
     report("Reading", 0.0)
-    kinds = formats(taps, steps)
+    kinds = formats(taps, steps) if precision is None else _stated(precision, taps)
     found = examine(held.model, taps, steps, kinds, advance=lambda share: report("Measuring", share))
     judged = Judged(held, steps, taps, kinds, found)
-    judged.ladder = ladder.explained(judged)
+    judged.suspected = ladder.explained(judged)
+    judged.ladder = _believed(judged)
     causes = None
     if not diagnose:
         judged.ladder = diagnosis.refuted(judged)
@@ -105,7 +116,8 @@ def compare(
 class Judged:
     """Everything that is measured, and what follows from it tap by tap.
 
-    ladder   wrong tap -> the lower precision that explains it, in words
+    ladder     wrong tap -> the lower precision that explains it, in words
+    suspected  the same, also where one output is too little to believe it
     """
 
     held: Reference
@@ -114,12 +126,14 @@ class Judged:
     formats: Formats
     found: Examined
     ladder: dict[str, str] = field(default_factory=dict)
+    suspected: dict[str, str] = field(default_factory=dict)
 
     def limits(self, tap: str) -> tuple[float, float]:
         """The thresholds of a tap: from the candidate's own inputs, and from end to end."""
-        limits = thresholds(self.formats.precision)
+        limits, own = thresholds(self.formats.precision), thresholds(self.formats.of(tap))
         backward = tap.endswith((":dy", ":grad"))
-        return thresholds(self.formats.of(tap)).local, limits.backward if backward else limits.forward
+        fused = self.formats.fused and tap.endswith(FUSED)
+        return own.fused if fused else own.local, limits.backward if backward else limits.forward
 
     def ratios(self, tap: str) -> tuple[float, float]:
         return self.found.local[tap].ratio().larger, self.found.end_to_end[tap].ratio().larger
@@ -177,6 +191,13 @@ def _with_image(opened: Mapping[str, HostArray], given: Mapping[str, HostArray],
             expected=f"{model.image.shape}, as the reference has it",
             remedy="Give both the same images, preprocessed.",
         )
+    if not np.isfinite(image).all():
+        raise ConfigError(
+            "input.image",
+            found="values that are not finite in the candidate",
+            expected="the pixels that it saw, preprocessed",
+            remedy="Record it again.",
+        )
     return With({"image": image}, opened)
 
 
@@ -197,6 +218,30 @@ class With(Mapping[str, HostArray]):
 
     def __len__(self) -> int:
         return len(set(self))
+
+
+def _stated(precision: Any, taps: Iterable[str]) -> Formats:
+    if precision not in LADDER:
+        raise ConfigError(
+            "precision",
+            found=repr(precision),
+            expected=f"one of {', '.join(LADDER)}",
+            remedy="Name one of these.",
+        )
+    return Formats(precision, dict.fromkeys(taps, precision))
+
+
+def _believed(judged: Judged) -> dict[str, str]:
+    """The lower precisions that are more than a size that fits.
+
+    One step by itself is judged by how its error looks. Over several steps any error may have the size of
+    a lower precision's: it is one when all such outputs are off so, and there are a few.
+    """
+    several = [tap for tap in judged.taps if tap in judged.found.local and len(judged.span(tap)) > 1]
+    several = [tap for tap in several if not tap.endswith((":dy", ":grad")) and tap != "loss"]
+    words = {judged.suspected.get(tap, "") for tap in several}
+    everywhere = len(several) >= FEW and len(words) == 1 and "" not in words
+    return {tap: lower for tap, lower in judged.suspected.items() if len(judged.span(tap)) == 1 or everywhere}
 
 
 def _check_ends(model: Model, taps: Iterable[str]) -> None:
@@ -265,7 +310,10 @@ def _kind(judged: Judged, tap: str, found: Measured, causes: Any) -> tuple[str, 
     """The verdict on a tap, and the reason where there is one."""
     if tap in judged.wrong:
         lower = judged.ladder.get(tap)
-        return ("lower precision", lower) if lower else ("bug", "")
+        if lower:
+            return "lower precision", lower
+        alike = judged.suspected.get(tap)
+        return "bug", f"as far off as {alike} would be, which this output alone cannot tell" if alike else ""
     systematic = diagnosis.below_noise(causes, tap)
     if systematic:
         return "systematic", systematic

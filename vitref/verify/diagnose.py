@@ -220,7 +220,7 @@ class _Explanation:
         return Cause(
             mistake=mistake.name,
             what=mistake.what,
-            places=self._places(named, mistake),
+            places=(one.at,) if one.at else self._places(named, mistake),
             confidence="certain" if certain else "likely",
             residual=found.left,
             before=found.before,

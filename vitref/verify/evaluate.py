@@ -19,9 +19,21 @@ from vitref.graph import supervised
 from vitref.graph.vit import Link, chain
 from vitref.run import Run, Trace
 from vitref.verify.mistakes import edit
-from vitref.verify.numerics import Realisation
+from vitref.verify.numerics import Paths, Realisation, Somewhere, primitives
 
 Arrays = Mapping[str, HostArray]
+
+
+class Local(NamedTuple):
+    """A change of primitives at one step, or at all steps of a link.
+
+    start   what their paths begin with
+    edits   component -> changed lines; static: component -> other static arguments
+    """
+
+    start: str
+    edits: Mapping[str, tuple[str, ...]]
+    static: Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +45,7 @@ class Model:
     labels      of the loss; None when `cotangents` end the pass, or nothing does
     cotangents  output -> its cotangent
     edits       component -> its changed lines: the mistakes in it (see `vitref.verify.mistakes`)
-    where       link -> the edits and parameters of that link alone, over those of the model
+    local       mistakes in one place alone, over those of the whole model
     """
 
     parameters: Arrays
@@ -43,6 +55,7 @@ class Model:
     loss: str = "cross_entropy"
     cotangents: Arrays = field(default_factory=dict)
     edits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    local: tuple[Local, ...] = ()
 
     @property
     def differentiates(self) -> bool:
@@ -54,6 +67,29 @@ class Model:
         if self.labels is not None:
             links.append(Link("loss", supervised.LOSSES[self.loss], {"labels": self.labels}))
         return links
+
+    @cached_property
+    def parts(self) -> dict[str, Any]:
+        """Component -> what stands in its place: kernels of composites, parts of primitives."""
+        parts = {
+            n: edit.edited(n, e) if n in primitives() else edit.kernel(n, e) for n, e in self.edits.items()
+        }
+        for start, edits, static in self.local:
+            for name in {*edits, *static}:
+                before = parts.get(name, primitives()[name])
+                base, changes = (
+                    (before.part, before.changes) if isinstance(before, Somewhere) else (before, ())
+                )
+                lines = (*self.edits.get(name, ()), *edits.get(name, ()))
+                there = edit.edited(name, lines) if lines else primitives()[name]
+                parts[name] = Somewhere(base, ((start, there, static.get(name, {})), *changes))
+        return parts
+
+    @cached_property
+    def kernels(self) -> dict[str, Any]:
+        """The same as kernels of exact arithmetic."""
+        exact = {name: edit.kernel(name, lines) for name, lines in self.edits.items()}
+        return exact | {n: part.kernel() for n, part in self.parts.items() if isinstance(part, Somewhere)}
 
     def changed(self, **fields: Any) -> "Model":
         return replace(self, **fields)
@@ -97,10 +133,7 @@ class Evaluation:
 
     def _run(self, place: int, given: Arrays, keep: bool) -> tuple[Run, Trace]:
         model = self.model
-        if self.realisation:
-            kernels = self.realisation.kernels(place, model.edits)
-        else:
-            kernels = {name: edit.kernel(name, lines) for name, lines in model.edits.items()}
+        kernels = self.realisation.kernels(place, model.parts) if self.realisation else model.kernels
         run = Run(
             self._parameters(),
             kernels=kernels,
@@ -108,7 +141,7 @@ class Evaluation:
             record=None,
             inject=Cast(given, self._as),
             cotangents=self._cotangents() if keep else {},
-            workspace=self.realisation,
+            workspace=self.realisation or Paths(),
             constants=self._constant,
         )
         return run, Trace(run)

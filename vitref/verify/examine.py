@@ -25,10 +25,17 @@ Advance = Callable[[float], None]
 
 @dataclass(frozen=True)
 class Formats:
-    """In which precision the candidate computes, and stores each tap."""
+    """In which precision the candidate computes, and stores each tap.
+
+    fused   nothing is seen of the inside of attention, which may be one kernel
+    """
 
     precision: str
     taps: Mapping[str, str]
+
+    @property
+    def fused(self) -> bool:
+        return not any(tap.endswith(".softmax") for tap in self.taps)
 
     def of(self, tap: str) -> str:
         return self.taps.get(tap, self.precision)
@@ -42,7 +49,7 @@ class Formats:
             if precision
             else {s.key: self.taps[o] for s in steps.steps for o in s.outputs if o in self.taps}
         )
-        return Realisation(precision or self.precision, seed, stored, accumulate)
+        return Realisation(precision or self.precision, seed, stored, accumulate, self.fused)
 
 
 @dataclass

@@ -1,6 +1,5 @@
 """Hypotheses: known mistakes put into the reference, one or several, each with its constant."""
 
-import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -8,9 +7,12 @@ from typing import NamedTuple
 import numpy as np
 
 from vitref.array import HostArray
+from vitref.config import Config
 from vitref.errors import Error
-from vitref.verify.evaluate import Model
+from vitref.graph.mlp import FORMS
+from vitref.verify.evaluate import Local, Model
 from vitref.verify.mistakes import CATALOGUE, Mistake, edit
+from vitref.verify.numerics import primitives
 from vitref.verify.reference import Reference
 
 SCAN = 5
@@ -28,10 +30,11 @@ COMPOSITES = {
 
 
 class Hypothesis(NamedTuple):
-    """A mistake, and the value of its constant where it has one."""
+    """A mistake, the value of its constant where it has one, and the step that alone has it; "" for all."""
 
     mistake: Mistake
     value: float | None = None
+    at: str = ""
 
     @property
     def name(self) -> str:
@@ -75,11 +78,13 @@ def scanned(mistake: Mistake) -> list[Hypothesis]:
 
 
 def _with(hypothesis: Hypothesis, model: Model, held: Reference) -> Model | None:
-    mistake, value = hypothesis
+    mistake, value, at = hypothesis
     if not all(getattr(model.config, field) for field in mistake.needs) or "supervised" in mistake.edits:
         return None
     try:
         with np.errstate(all="ignore"):
+            if at:
+                return _changed_at(at, mistake, value, model)
             return _changed(mistake, value, model, held)
     except MISFITS:
         return None
@@ -105,6 +110,30 @@ def _changed(mistake: Mistake, value: float | None, model: Model, held: Referenc
     return None if image is None else model.changed(image=image)
 
 
+def _changed_at(at: str, mistake: Mistake, value: float | None, model: Model) -> Model | None:
+    """The mistake in one step. Only those of primitives and of tensors can be in one step alone."""
+    constant = mistake.constant(value)
+    local = None
+    if mistake.edits and mistake.edits.keys() <= primitives().keys():
+        local = Local(at, mistake.edits_with(value), {})
+    elif mistake.config:
+        local = _setting(at, model.config, mistake.config(model.config, *constant))
+    elif mistake.tensors:
+        tensors = mistake.tensors(dict(model.parameters), model.config, *constant)
+        own = {name: array for name, array in tensors.items() if name == at or name.startswith(f"{at}.")}
+        return model.changed(parameters={**model.parameters, **own}) if own else None
+    return None if local is None else model.changed(local=(*model.local, local))
+
+
+def _setting(at: str, right: Config, wrong: Config) -> Local | None:
+    """A setting that steps take one by one."""
+    if wrong.eps != right.eps:
+        return Local(at, {}, {"layer_norm": {"eps": wrong.eps}})
+    if wrong.activation != right.activation:
+        return Local(at, {}, {"gelu": {"form": FORMS[wrong.activation]}})
+    return None
+
+
 def _image(mistake: Mistake, constant: tuple[float, ...], model: Model, held: Reference) -> HostArray | None:
     recipe = held.weights.preprocessing
     assert mistake.pixels is not None
@@ -128,6 +157,9 @@ def touched(model: Model, other: Model, place: int, components: frozenset[str]) 
     link, changed = model.links[place], other.links[place]
     if link.part is not changed.part or link.static != changed.static:
         return True
+    starts = [local.start for local in other.local if local not in model.local]
+    if any(_is_in(start, link.name) for start in starts):
+        return True
     names = {name for name in {*model.edits, *other.edits} if model.edits.get(name) != other.edits.get(name)}
     if names & components:
         return True
@@ -142,7 +174,5 @@ def touched(model: Model, other: Model, place: int, components: frozenset[str]) 
     return any(other.parameters[name] is not array for name, array in pairs)
 
 
-def pairs(hypotheses: Iterable[Hypothesis]) -> list[Combination]:
-    """Two mistakes at a time, never the same one twice."""
-    both = itertools.combinations(hypotheses, 2)
-    return [pair for pair in both if pair[0].name != pair[1].name]
+def _is_in(start: str, link: str) -> bool:
+    return f"{start}.".startswith(f"{link}.") if link else not start.startswith("blocks.")

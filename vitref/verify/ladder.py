@@ -2,7 +2,7 @@
 
 A wrong step is run again as TF32, float16 and bfloat16 would compute it, and with sums kept in the storage
 format. An error that such runs explain is one of precision. It has to be of their size, not far below
-it, and to look like rounding: an error that follows the rows or the columns does not.
+it, and to look like rounding: an error that is a function of the value does not.
 """
 
 from typing import TYPE_CHECKING
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 RUNS = 2
 BINS = 16
 """Groups of like values, in each of which the error is averaged."""
-VALUES, AXES = 0.35, 0.6
-"""How much more structure than twice that of own runs an error may have: over like values, over an axis."""
+PEAK = 4.0
+"""How many times as large as the largest of own runs the largest error of an element may be."""
+STRUCTURED = 0.35
+"""How much more structure than twice that of own runs an error may have."""
 LEAST = 0.25
 """An error far below the noise of a lower precision is not explained by it: then it would be larger."""
 
@@ -92,35 +94,25 @@ def _rungs(
 
 
 def _looks_like(candidate: HostArray, reference: HostArray, runs: list[HostArray]) -> bool:
-    """Whether no more of the error has a structure than of that of own runs."""
-    found = _structure(np.asarray(candidate, np.float64) - reference, reference)
-    own = [_structure(run - reference, reference) for run in runs]
-    return all(
-        share <= 2 * max(run.get(kind, 0.0) for run in own) + (VALUES if kind == "values" else AXES)
-        for kind, share in found.items()
-    )
+    """Whether the error is spread as that of own runs: hardly more structure, and no element far off."""
+    error, own = np.asarray(candidate, np.float64) - reference, [run - reference for run in runs]
+    if np.abs(error).max() > PEAK * max(np.abs(run).max() for run in own):
+        return False
+    structure = max(_structure(run, reference) for run in own)
+    return _structure(error, reference) <= 2 * structure + STRUCTURED
 
 
-def _structure(error: HostArray, reference: HostArray) -> dict[str, float]:
-    """The share of the energy in means over each axis and over like values ("values"), beyond that of errors
-    that have nothing to do with each other: 0 of these, 1 when all that are averaged are the same.
+def _structure(error: HostArray, reference: HostArray) -> float:
+    """The share of the energy in means over like values, beyond that of errors that have nothing to do with
+    each other: 0 of these, 1 when all that are averaged are the same; 0 of few elements.
 
-    Rounding has next to none; another formula is a function of the value, another order one of the place.
+    Rounding has next to none; another formula is a function of the value. Means over an axis would tell no
+    more: parameters that are rounded err alike in all tokens and images.
     """
     energy = float((error * error).mean())
-    if not energy:
-        return {}
-    found = {
-        f"axis {axis}": _beyond(float((error.mean(axis=axis) ** 2).mean()) / energy, 1 / length)
-        for axis, length in enumerate(error.shape)
-        if length > 1
-    }
-    if error.size >= 4 * BINS:
-        groups = np.array_split(error.reshape(-1)[np.argsort(reference, axis=None)], BINS)
-        means = sum(group.size * float(group.mean()) ** 2 for group in groups) / error.size
-        found["values"] = _beyond(means / energy, BINS / error.size)
-    return found
-
-
-def _beyond(share: float, expected: float) -> float:
-    return max((share - expected) / (1 - expected), 0.0)
+    if not energy or error.size < 4 * BINS:
+        return 0.0
+    groups = np.array_split(error.reshape(-1)[np.argsort(reference, axis=None)], BINS)
+    share = sum(group.size * float(group.mean()) ** 2 for group in groups) / error.size / energy
+    unrelated = BINS / error.size
+    return max((share - unrelated) / (1 - unrelated), 0.0)

@@ -52,21 +52,39 @@ class Filtered:
 class _Sums:
     """Of one hypothesis over all windows: <e, d> for the candidate and for every own run, and <d, d>.
 
-    Twice: against the reference, and against an own run that rounds where the candidate rounds.
+    Twice: against the reference, and against an own run that rounds where the candidate rounds. `groups` has
+    <e, d> of the candidate and <d, d> by token and by channel, tap by tap.
     """
 
     dd: float = 0.0
     candidate: HostArray = field(default_factory=lambda: np.zeros(2))
     runs: HostArray = field(default_factory=lambda: np.zeros((2, RUNS)))
     taps: list[tuple[float, str]] = field(default_factory=list)
+    groups: dict[str, list[tuple[HostArray, HostArray]]] = field(default_factory=dict)
 
     def alpha(self) -> tuple[float, float]:
         """(alpha, how wide its scatter is), of the residual whose scatter is less."""
         own = self.runs / self.dd
         own[1, 0] = np.nan
-        spread = [abs(float(np.nanmean(row))) + 3 * float(np.nanstd(row, ddof=1)) for row in own]
+        found = self.candidate / self.dd
+        spread = [
+            max(abs(float(np.nanmean(row))) + 3 * float(np.nanstd(row, ddof=1)), 3 * self._uncertainty(kind))
+            for kind, row in enumerate(own)
+        ]
         best = int(np.argmin(spread))
-        return float(self.candidate[best] / self.dd), spread[best]
+        return float(found[best]), spread[best]
+
+    def _uncertainty(self, kind: int) -> float:
+        """The standard error of alpha, by how much its parts disagree: tokens, or channels.
+
+        Own runs may be the same to the last bit, and then scatter less than a candidate that rounds
+        elsewhere; what is left of its error after alpha delta tells.
+        """
+        alpha, widest = float(self.candidate[kind] / self.dd), 0.0
+        for parts in self.groups.values():
+            off = np.concatenate([e[kind] - alpha * d for e, d in parts])
+            widest = max(widest, float((off * off).sum()) * off.size / max(off.size - 1, 1))
+        return float(np.sqrt(widest)) / self.dd
 
 
 def filtered(judged: "Judged", given: Given, ground: Ground, mistakes: Iterable[Mistake]) -> Filtered:
@@ -122,8 +140,12 @@ def _hidden(
         if mistake.backward or mistake.free is not None:
             continue
         for one in scanned(mistake):
-            sizes = [_stands_out(judged, scope, one) for scope in scopes]
-            if FAINT < max(sizes) < HIDDEN:
+            largest = 0.0
+            for scope in scopes:
+                largest = max(largest, _stands_out(judged, scope, one))
+                if largest >= HIDDEN:
+                    break
+            if FAINT < largest < HIDDEN:
                 found.append(one)
     return found
 
@@ -168,7 +190,11 @@ def _add_tap(
     dd = float((weight * delta).sum())
     total.dd += dd
     total.taps.append((dd, tap))
-    for kind, base in enumerate((r, runs[0][tap])):
+    bases = (r, runs[0][tap])
+    for name, axes in (("token", -1), ("channel", tuple(range(r.ndim - 1)))):
+        each = np.stack([np.ravel((weight * (c - base)).sum(axis=axes)) for base in bases])
+        total.groups.setdefault(name, []).append((each, np.ravel((weight * delta).sum(axis=axes))))
+    for kind, base in enumerate(bases):
         total.candidate[kind] += float((weight * (c - base)).sum())
         for number, run in enumerate(runs):
             total.runs[kind, number] += float((weight * (run[tap] - base)).sum())

@@ -30,7 +30,8 @@ class Ratio(NamedTuple):
 
     @property
     def larger(self) -> float:
-        return max(self.whole, self.token)
+        """Of the two, that of the token by half: a single one scatters more."""
+        return max(self.whole, self.token / 2)
 
 
 @dataclass

@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from vitref import components
 from vitref.array import NUMPY, Array, HostArray, Namespace
+from vitref.run import title
 from vitref.verify.mistakes import edit
 from vitref.verify.precision import UNIT, computed_in, rounded
 
@@ -42,6 +43,72 @@ FORMS: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 """Component -> the forms in which right programs write it, as edits of the reference."""
 
+FUSED = {"softmax": ("xp.sum(y * dy, axis=-1, keepdims=True) -> xp.sum_of_rounded(y * dy)",)}
+"""The same for fused attention: in the gradient of the softmax it takes the sum of dy_c y_c over the
+attention's output, which is rounded, for that of dp_j p_j over the keys."""
+
+
+class At(NamedTuple):
+    """The path of a step, and the format in which it stores."""
+
+    path: str
+    stored: str
+
+
+@dataclass(frozen=True)
+class Somewhere:
+    """A component that is another one, or has other static arguments, at some paths.
+
+    part     everywhere else
+    changes  (path or what paths begin with, the component there, its static arguments there)
+    """
+
+    part: Any
+    changes: tuple[tuple[str, Any, Mapping[str, Any]], ...]
+
+    @property
+    def PARAMS(self) -> tuple[str, ...]:
+        return tuple(self.part.PARAMS)
+
+    def at(self, path: str, static: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        for start, part, other in self.changes:
+            if f"{path}.".startswith(f"{start}."):
+                return part, {**static, **other}
+        return self.part, static
+
+    def kernel(self) -> Any:
+        """As a kernel of exact arithmetic; the workspace is the path (see `Paths`)."""
+
+        def forward(*arrays: Array, ws: str, keep: bool, **static: Any) -> tuple[Array, Any]:
+            chosen, static = self.at(ws, static)
+            y, saved = chosen.forward(*arrays, **static)
+            return y, (saved, chosen)
+
+        def backward(dy: Array, saved: Any, *, ws: str, xp: Namespace) -> Any:
+            return saved[1].backward(dy, saved[0], xp=xp)
+
+        return as_kernel(title(self.part), self.PARAMS, forward, backward)
+
+
+class Paths:
+    """A workspace that tells a kernel where it is."""
+
+    def at(self, path: str, parameters: Mapping[str, str]) -> str:
+        return path
+
+
+def as_kernel(name: str, parameters: tuple[str, ...], forward: Any, backward: Any) -> Any:
+    """A kernel that takes everything."""
+    return SimpleNamespace(
+        __name__=name,
+        HIDES=(),
+        ADDS=False,
+        PARAMS=parameters,
+        refuses=lambda *inputs, **static: None,
+        forward=forward,
+        backward=backward,
+    )
+
 
 @dataclass
 class Realisation:
@@ -52,54 +119,57 @@ class Realisation:
     stored      output -> the format in which the candidate stores it, where that is known
     accumulate  sums over rows are rounded to the storage format after every row, as some libraries do for
                 gradients of parameters
+    fused       attention may be one fused kernel
     """
 
     precision: str
     seed: int
     stored: Mapping[str, str] = field(default_factory=dict)
     accumulate: bool = False
+    fused: bool = False
 
     @property
     def dtype(self) -> type:
         return computed_in(self.precision)
 
-    def kernels(self, place: int, edits: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
-        """Every primitive, computed so; `edits` are changed components, `place` the link of the chain."""
+    def kernels(self, place: int, parts: Mapping[str, Any]) -> dict[str, Any]:
+        """Kernels that compute every primitive so; `parts` are other components than the reference's own,
+        `place` is the link of the chain."""
         rng = np.random.default_rng([self.seed, place])
-        return {name: self._kernel(name, part, rng) for name, part in parts(self.seed, edits).items()} | {
-            name: edit.kernel(name, lines) for name, lines in edits.items() if name not in primitives()
+        known = {name: _edited(name, self._form(name)) for name in FORMS}
+        known |= {name: _edited(name, lines) for name, lines in FUSED.items() if self.fused}
+        own = {
+            name: self._kernel(name, {**known, **parts}.get(name, part), rng)
+            for name, part in primitives().items()
         }
+        return {**parts, **own}
 
-    def at(self, path: str, parameters: Mapping[str, str]) -> str:
-        """The storage format of one step (`vitref.run` hands it to the kernels as their workspace)."""
-        return self.stored.get(path, self.precision)
+    def at(self, path: str, parameters: Mapping[str, str]) -> "At":
+        """Where a step is, and how it stores (`vitref.run` hands it to the kernels as their workspace)."""
+        return At(path, self.stored.get(path, self.precision))
+
+    def _form(self, name: str) -> tuple[str, ...]:
+        return FORMS[name][self.seed % len(FORMS[name])]
 
     def _kernel(self, name: str, part: Any, rng: np.random.Generator) -> Any:
-        def forward(*arrays: Array, ws: str, keep: bool, xp: Namespace, **static: Any) -> tuple[Array, Any]:
-            chosen = self._namespace(rng, ws)
-            y, saved = part.forward(*_each(arrays, ws), **static, xp=chosen)
-            return _stored(y, ws), (saved, ws)
+        def forward(*arrays: Array, ws: At, keep: bool, xp: Namespace, **static: Any) -> tuple[Array, Any]:
+            chosen, static = at(part, ws.path, static)
+            given = _each(arrays, ws.stored)
+            y, saved = chosen.forward(*given, **static, xp=self._namespace(rng, ws.stored))
+            return _stored(y, ws.stored), (saved, chosen)
 
-        def backward(dy: Array, saved: Any, *, ws: str, xp: Namespace) -> tuple[Array, ...]:
-            inner, fmt = saved
-            chosen = self._namespace(rng, fmt)
+        def backward(dy: Array, saved: Any, *, ws: At, xp: Namespace) -> tuple[Array, ...]:
+            (inner, chosen), fmt = saved, ws.stored
             dy = tuple(_each(dy, fmt)) if isinstance(dy, tuple) else _stored(dy, fmt)
-            return tuple(None if g is None else _stored(g, fmt) for g in part.backward(dy, inner, xp=chosen))
+            grads = chosen.backward(dy, inner, xp=self._namespace(rng, fmt))
+            return tuple(None if g is None else _stored(g, fmt) for g in grads)
 
-        return SimpleNamespace(
-            __name__=name,
-            HIDES=(),
-            ADDS=False,
-            PARAMS=part.PARAMS,
-            refuses=lambda *inputs, **static: None,
-            forward=forward,
-            backward=backward,
-        )
+        return as_kernel(name, tuple(part.PARAMS), forward, backward)
 
     def _namespace(self, rng: np.random.Generator, stored: str) -> Namespace:
         operands = "tf32" if self.precision == "tf32" else ""
         rounded_sums = stored if self.accumulate and UNIT[stored] > UNIT["float32"] else ""
-        return namespace(rng, self.dtype, operands, rounded_sums)
+        return namespace(rng, self.dtype, operands, rounded_sums, stored)
 
 
 @cache
@@ -108,18 +178,18 @@ def primitives() -> dict[str, ModuleType]:
     return {name: edit.component(name) for _, name, _ in pkgutil.iter_modules(components.__path__)}
 
 
-def parts(seed: int, edits: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
-    """Every primitive, in one of its right forms or as `edits` has it."""
-    chosen: dict[str, Any] = dict(primitives())
-    for name, forms in FORMS.items():
-        chosen[name] = _edited(name, forms[seed % len(forms)])
-    return chosen | {name: edit.edited(name, lines) for name, lines in edits.items() if name in chosen}
+def at(part: Any, path: str, static: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """What runs at a path, and with which static arguments: `part` may be another at some (`Somewhere`)."""
+    return part.at(path, static) if isinstance(part, Somewhere) else (part, static)
 
 
-def namespace(rng: np.random.Generator, dtype: type, operands: str = "", sums: str = "") -> Namespace:
+def namespace(
+    rng: np.random.Generator, dtype: type, operands: str = "", sums: str = "", stored: str = "float32"
+) -> Namespace:
     """NumPy's functions with the order of sums and the last bits of functions drawn at random.
 
     `operands`: products round theirs to this format. `sums`: a sum over rows is rounded to it at each step.
+    `stored`: the format in which results are stored; `sum_of_rounded` is off by that of its terms.
     """
     unit = UNIT[np.dtype(dtype).name]
 
@@ -153,8 +223,14 @@ def namespace(rng: np.random.Generator, dtype: type, operands: str = "", sums: s
         y = total(x, axis=axis, keepdims=keepdims)
         return np.asarray(y / (x.size // max(y.size, 1)), dtype=x.dtype)
 
+    def sum_of_rounded(x: HostArray) -> HostArray:
+        size = np.sqrt(np.sum(x * x, axis=-1, keepdims=True))
+        noise = rng.standard_normal(size.shape, dtype) * dtype(max(UNIT[stored], unit))
+        return np.asarray(total(x, axis=-1, keepdims=True) + size * noise)
+
     inexact = {name: nearly(getattr(NUMPY, name)) for name in ("exp", "erf", "tanh", "sqrt", "log", "log1p")}
-    return SimpleNamespace(**{**vars(NUMPY), **inexact, "matmul": matmul, "sum": total, "mean": mean})
+    sums_ = {"matmul": matmul, "sum": total, "mean": mean, "sum_of_rounded": sum_of_rounded}
+    return SimpleNamespace(**{**vars(NUMPY), **inexact, **sums_})
 
 
 def _sum(flat: HostArray, rng: np.random.Generator, sums: str) -> HostArray:

@@ -6,6 +6,7 @@ image. The reference is always computed again: a stored trace has no rounding no
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,16 @@ def _trace(reference: Any) -> Recording | None:
     """The recording that is given or lies in a file; None for weights."""
     if isinstance(reference, Recording):
         return reference
-    if isinstance(reference, Weights) or Path(reference).is_dir():
+    if isinstance(reference, Weights):
+        return None
+    if not isinstance(reference, str | PathLike):
+        raise ConfigError(
+            "reference",
+            found=type(reference).__name__,
+            expected="a trace, weights, or the path of one of them",
+            remedy="Give what vitref.trace or vitref.load returned, or a file; the candidate comes second.",
+        )
+    if Path(reference).is_dir():
         return None
     if Path(reference).suffix == ".safetensors" and MARK in map_tensors(reference)[1]:
         return recording.load(reference)

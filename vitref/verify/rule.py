@@ -24,19 +24,22 @@ class Thresholds:
     backward    the same, cotangents and gradients
     explained   with a mistake in the reference: at most this is left, of its own noise
     ladder      in a lower precision: at most this is left
+    fused       as `local`, for cotangents that one kernel computes from that of attention's output: how it
+                rounds inside is its own affair
     """
 
     local: float
     forward: float
     backward: float
     explained: float
+    fused: float
     ladder: float = 4.0
 
 
-HIGH = Thresholds(local=8.0, forward=8.0, backward=16.0, explained=8.0)
+HIGH = Thresholds(local=8.0, forward=8.0, backward=16.0, explained=8.0, fused=8.0)
 """float64 and float32."""
 
-LOW = Thresholds(local=4.0, forward=6.0, backward=6.0, explained=3.0)
+LOW = Thresholds(local=4.0, forward=6.0, backward=6.0, explained=3.0, fused=10.0)
 """float16, bfloat16, TF32."""
 
 

@@ -4,9 +4,11 @@ It keeps the reference's values, so that a hypothesis computes only the links th
 of everything that is compared, in multiples of the noise, so that hypotheses can be added up.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -16,12 +18,15 @@ from vitref.verify.evaluate import Arrays, Evaluation, Model
 from vitref.verify.examine import Formats, Given
 from vitref.verify.hypotheses import COMPOSITES, MISFITS, Combination, Ground, touched
 from vitref.verify.measure import Measured
+from vitref.verify.mistakes import Mistake, touches
 from vitref.verify.numerics import Realisation
 from vitref.verify.windows import Window, boundary, compared, evaluated
 
 SHORT = 2
 """Longer windows are screened in float32: what differs is then off by rounding noise, which is small enough
 to choose by; what is chosen is confirmed in float64."""
+KEPT = 100_000
+"""Outputs of so many elements are kept for the next candidate of the same weights and image."""
 SAMPLE = 3000
 """Elements of each tap that enter the vector of a hypothesis."""
 
@@ -109,15 +114,59 @@ class Scope:
 
     def difference(self, combination: Combination) -> HostArray | None:
         """What these mistakes change, as a vector; None where they have no place or change nothing."""
+        values = self._mistaken(combination)
+        if values is None:
+            return None
+        try:
+            with np.errstate(all="ignore"):
+                off = self.vector(values, self.base)
+        except MISFITS:
+            return None
+        return off if off.any() and np.isfinite(off).all() else None
+
+    def _mistaken(self, combination: Combination) -> Arrays | None:
+        """Tap -> its value with the mistakes in the model; None where they do not fit.
+
+        Where nothing comes from the candidate they are the same for all candidates, and kept.
+        """
+        if not self._is_alone:
+            return self._computed(combination)
+        names = tuple((one.name, one.value, one.at) for one in combination)
+        kept: dict[Any, Arrays | None] = self.ground.held.weights.kept(self._key, dict)
+        if names not in kept:
+            kept[names] = self._computed(combination)
+        return kept[names]
+
+    def _computed(self, combination: Combination) -> Arrays | None:
         model = self.ground.changed(combination)
         if model is None:
             return None
         try:
             with np.errstate(all="ignore"):
-                off = self.vector(self.values(model, self.dtype), self.base)
+                return self.values(model, self.dtype)
         except MISFITS:
             return None
-        return off if off.any() and np.isfinite(off).all() else None
+
+    @cached_property
+    def _is_alone(self) -> bool:
+        """Whether nothing in the window is the candidate's but what its last link returns."""
+        window = self.window
+        inside = any(self.given.outputs(place) for place in range(window.start, window.stop))
+        small = sum(array.size for array in self.candidate.values()) < KEPT
+        unchanged = self.ground.model is self.ground.held.model
+        return window.start == 0 and not inside and not window.backward and unchanged and small
+
+    @cached_property
+    def _key(self) -> tuple[Any, ...]:
+        image = hashlib.sha256(np.ascontiguousarray(self.ground.model.image).data).hexdigest()
+        return ("hypotheses", image, self.wanted, self.dtype)
+
+    def places(self, mistake: Mistake) -> list[str]:
+        """The steps in which the mistake may be alone, where there are several."""
+        inside = touches(mistake, self.ground.model.config) or frozenset()
+        steps = [step for step in self.given.steps.steps if step.place in self.window.places]
+        found = [step.path for step in steps if step.component in inside or step.path in inside]
+        return found if len(found) > 1 else []
 
     def confirmed(self, combination: Combination, runs: int = 2) -> dict[str, Measured] | None:
         """Tap -> the candidate against the changed model, in multiples of that model's own noise."""

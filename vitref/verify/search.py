@@ -62,7 +62,11 @@ class Search:
         """Combinations of at most so many that explain everything in the scope, best first."""
         singles = self._singles()
         found = self._confirm([(one,) for one in singles])
-        return found if found or most == 1 else self._together(singles)
+        if found:
+            return found
+        if most == 1:
+            return self._confirm(self._in_one_step(time.monotonic() + self.budget))
+        return self._together(singles)
 
     @property
     def ranked(self) -> dict[str, float]:
@@ -132,12 +136,29 @@ class Search:
         found = self._confirm(sorted(self._made(2), key=self._cost))
         if found:
             return found
+        found = self._confirm(self._in_one_step(end))
+        if found:
+            return found
         best = self._extended([(one,) for one in singles[:BEAM]], singles, end)
         found = self._confirm(best)
         if found or not best:
             return found
         pairs_ = sorted(self._made(2), key=self._cost)[: BEAM // 2]
         return self._confirm(self._extended(pairs_, singles, end))
+
+    def _in_one_step(self, end: float) -> list[Combination]:
+        """Mistakes that are in one step alone, computed, best first, as far as the time goes."""
+        made: list[Combination] = []
+        for one in dict.fromkeys(h.mistake for h in self._fixed()):
+            if time.monotonic() > end:
+                break
+            more = [(Hypothesis(one, at=step),) for step in self.scope.places(one)]
+            self._compute(more)
+            made += more
+        return sorted((c for c in made if self.made[c] is not None), key=self._cost)
+
+    def _fixed(self) -> list[Hypothesis]:
+        return [one for one in (c[0] for c in self._alone()) if one.mistake.free is None and not one.at]
 
     def _linear(self, singles: list[Hypothesis]) -> list[Combination]:
         """The pairs whose sum leaves least."""

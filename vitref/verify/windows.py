@@ -95,8 +95,9 @@ def evaluated(
         done = evaluation.backward(place, inputs[place], dy, given.both(place))
         dy = done.value
         entering = f"{given.steps.leaving(place - 1)}:dy" if place else ""
-        if entering in keep and dy is not None:
-            found[entering] = dy + model.cotangents.get(entering.removesuffix(":dy"), 0)
+        if entering in keep:
+            arrives = np.zeros(inputs[place].shape) if dy is None else dy
+            found[entering] = arrives + model.cotangents.get(entering.removesuffix(":dy"), 0)
         found.update({tap: array for tap, array in done.taps.items() if tap in keep and tap not in found})
     return found
 

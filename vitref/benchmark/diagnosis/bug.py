@@ -34,7 +34,7 @@ class Bug:
     because   why
     model     the small model in which it is planted: a name in `problem.MODELS`
     needs     Config -> whether a given checkpoint can have it; None when all can
-    is_precision  no bug: a step in a lower precision, which the verdict is to tell by name
+    is_precision  no bug: steps or weights in a lower precision, which the verdict is to say
     changes   what stands in the place of which piece
     weights   (tensors, Config) -> what a wrong loader makes of them
     pixels    (picture uint8 (H, W, 3), Preprocessing) -> what enters the model, (3, H, W)

@@ -5,9 +5,11 @@ import zlib
 from vitref.benchmark.diagnosis.bug import Bug
 from vitref.benchmark.diagnosis.planted import (
     attention,
-    backward,
+    attention_gradients,
     embedding,
+    flow_gradients,
     head,
+    layer_gradients,
     loading,
     mlp,
     normalisation,
@@ -16,7 +18,20 @@ from vitref.benchmark.diagnosis.planted import (
     wiring,
 )
 
-FAMILIES = (pixels, loading, embedding, normalisation, attention, mlp, wiring, head, backward, precision)
+FAMILIES = (
+    pixels,
+    loading,
+    embedding,
+    normalisation,
+    attention,
+    mlp,
+    wiring,
+    head,
+    attention_gradients,
+    layer_gradients,
+    flow_gradients,
+    precision,
+)
 
 BUGS: dict[str, Bug] = {bug.name: bug for family in FAMILIES for bug in family.BUGS}
 """Name -> bug."""

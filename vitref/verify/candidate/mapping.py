@@ -15,8 +15,8 @@ parameter under the library's name (NAME:grad).
 Changes are applied in this order: `reshape`, `transpose` (a permutation of axes), `reshape_after`. Sizes are
 whole numbers, of which one may be -1, or "N" (images), "T" (tokens), "D" (width), "heads", "d" (of a head),
 "rows" and "columns" (of patches). "tap" in the place of a list stands for the tap's own shape:
-{"*": {"tap": "*", "reshape": "tap"}} adds a missing batch axis everywhere. The entries `sure` and `error`,
-as proposals have them, are for the reader.
+{"*": {"tap": "*", "reshape": "tap"}} adds a missing batch axis everywhere. The entries `sure`,
+`error` and `guess`, as proposals have them, are for the reader.
 """
 
 import re
@@ -30,7 +30,7 @@ from vitref.json_files import read_object
 from vitref.weights.files import StrPath
 
 CHANGES = ("reshape", "transpose", "reshape_after")
-COMMENTS = ("sure", "error")
+COMMENTS = ("sure", "error", "guess")
 SYMBOLS = ("N", "T", "D", "heads", "d", "rows", "columns")
 WHOLE = "tap"
 """In the place of sizes: the shape of the tap."""

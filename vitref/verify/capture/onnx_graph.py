@@ -16,6 +16,9 @@ LIMIT = 2**31 - 1
 _FLOATS = {1: "float32", 10: "float16", 11: "float64", 16: "bfloat16"}
 """TensorProto.DataType -> dtype, of floats."""
 
+_BLOCKED, _UNBLOCKED = "com.microsoft.nchwc", "ReorderOutput"
+"""Domain of ONNX Runtime's convolutions whose results have channels in blocks, and what undoes the blocks."""
+
 
 class Input(NamedTuple):
     """The graph's input for the image; an axis of any length is None."""
@@ -80,12 +83,13 @@ def image_input(model: Any, name: str | None, where: str) -> Input:
 
 
 def results(onnx: Any, model: Any) -> list[Result]:
-    """What the nodes return, in their order, without what is known to be no float."""
+    """What the nodes return, in their order, without what is known to be no float or is laid out in blocks."""
     known = _sizes(onnx, model)
     return [
         Result(name, known.get(name, 0))
         for node in model.graph.node
         if node.op_type not in ("Constant", "Shape")
+        and (node.domain != _BLOCKED or node.op_type == _UNBLOCKED)
         for name in node.output
         if name and known.get(name, 0) >= 0
     ]

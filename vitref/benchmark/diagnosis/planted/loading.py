@@ -234,18 +234,21 @@ BUGS = (
         "stores the output projections in 8 bits",
         "blocks.0.attn.proj",
         weights=each(".attn.proj.weight", eight_bits),
+        is_precision=True,
     ),
     bug(
         "weights_of_half_precision",
         "stores all weights in float16",
         PROJ,
         weights=lambda t, c: {n: x.half().to(x.dtype) for n, x in t.items()},
+        is_precision=True,
     ),
     bug(
         "weights_of_bfloat16",
         "stores all weights in bfloat16",
         PROJ,
         weights=lambda t, c: {n: x.bfloat16().to(x.dtype) for n, x in t.items()},
+        is_precision=True,
     ),
     bug("head_zero", "leaves the head at zero", "head", weights=each("head.", zeros, "head.")),
     bug(
