@@ -22,7 +22,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 import vitref
 from vitref.cli import propose
 from vitref.cli.options import add_facts, console, labels, load_weights, print_json
-from vitref.errors import ConfigError
+from vitref.errors import CheckpointError, ConfigError
 from vitref.verify import reports
 from vitref.weights import Weights
 from vitref.weights.files import read_metadata
@@ -54,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--labels", metavar="K[,K...]", help="one class per image: compare gradients of the loss, too")
     add("--map", metavar="FILE", help="JSON: the candidate's names -> taps")
     add("--propose-map", metavar="FILE", help="write a map for the names that are unknown, and end")
+    add("--precision", metavar="NAME", help="of the candidate, where its bits do not show it: tf32, say")
     add("--all", action="store_true", help="list every tap")
     add("--json", action="store_true", help="print JSON")
     add("--html", metavar="FILE", help="write the report as one page")
@@ -71,7 +72,12 @@ def compared(args: argparse.Namespace, *, diagnose: bool) -> int:
         return propose.write(args.propose_map, args.candidate, args.map, **given)
     with progress_bar() as advance:
         report = vitref.compare(
-            candidate=args.candidate, map=args.map, diagnose=diagnose, progress=advance, **given
+            candidate=args.candidate,
+            map=args.map,
+            precision=args.precision,
+            diagnose=diagnose,
+            progress=advance,
+            **given,
         )
     if args.json:
         print_json(reports.plain(report))
@@ -97,8 +103,17 @@ def asked(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def is_trace(path: str) -> bool:
-    """Whether it is a file that `vitref trace` wrote. Raises CheckpointError for one that cannot be read."""
-    return path.endswith(".safetensors") and os.path.isfile(path) and "trace" in read_metadata(path)
+    """Whether it is a file that `vitref trace` wrote. Raises CheckpointError for one that cannot be read,
+    and for what `vitref capture` wrote."""
+    metadata = read_metadata(path) if path.endswith(".safetensors") and os.path.isfile(path) else {}
+    if "capture" in metadata:
+        raise CheckpointError(
+            path,
+            found="what vitref capture recorded of another implementation",
+            expected="a trace of vitref's own, or a checkpoint",
+            remedy="Give the reference first and the candidate second.",
+        )
+    return "trace" in metadata
 
 
 def _weights(args: argparse.Namespace, path: str) -> Weights:

@@ -7,8 +7,6 @@ alone, which finds what drifts. No tolerance is asked for: noise is measured (se
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,30 +14,21 @@ import numpy as np
 from vitref.array import HostArray
 from vitref.errors import ConfigError
 from vitref.verify import diagnose as diagnosis
-from vitref.verify import ladder
+from vitref.verify import findings, ladder
 from vitref.verify.candidate import files
 from vitref.verify.candidate.opening import extras, open_candidate
 from vitref.verify.evaluate import Evaluation, Model
-from vitref.verify.examine import Examined, Formats, examine, formats
-from vitref.verify.measure import Measured
+from vitref.verify.examine import Formats, examine, formats
+from vitref.verify.judged import Judged
 from vitref.verify.mistakes import Mistake
 from vitref.verify.precision import LADDER
-from vitref.verify.reference import Reference, resolve
-from vitref.verify.rule import RUNS, thresholds
-from vitref.verify.steps import Steps, bare, table
-from vitref.verify.verdicts import Guilty, Picture, Report, TapVerdict
+from vitref.verify.reference import resolve
+from vitref.verify.rule import RUNS
+from vitref.verify.steps import table
+from vitref.verify.verdicts import Report
 
 Progress = Callable[[str, float], None]
 """Told what is being done, and which share of it is."""
-
-FEW = 3
-"""So many outputs of several steps each tell a lower precision from a mistake of its size."""
-
-FUSED = (".attn.q:dy", ".attn.k:dy", ".attn.v:dy", ".attn.qkv:dy")
-"""Ends of the cotangents that a fused kernel of attention returns."""
-
-LARGEST_PICTURE = 256
-"""Rows and columns of an attention map that a report holds."""
 
 
 def compare(
@@ -101,7 +90,7 @@ def compare(
     found = examine(held.model, taps, steps, kinds, advance=lambda share: report("Measuring", share))
     judged = Judged(held, steps, taps, kinds, found)
     judged.suspected = ladder.explained(judged)
-    judged.ladder = _believed(judged)
+    judged.ladder = judged.believed
     causes = None
     if not diagnose:
         judged.ladder = diagnosis.refuted(judged)
@@ -109,52 +98,7 @@ def compare(
         causes = diagnosis.explain(judged, hypotheses, lambda share: report("Diagnosing", share))
     seconds = time.perf_counter() - start
     about = {**held.about, "candidate": opened.where, "remarks": list(opened.remarks)}
-    return _report(judged, causes, {**about, "seconds": round(seconds, 2), "runs": RUNS})
-
-
-@dataclass(eq=False)
-class Judged:
-    """Everything that is measured, and what follows from it tap by tap.
-
-    ladder     wrong tap -> the lower precision that explains it, in words
-    suspected  the same, also where one output is too little to believe it
-    """
-
-    held: Reference
-    steps: Steps
-    taps: Mapping[str, HostArray]
-    formats: Formats
-    found: Examined
-    ladder: dict[str, str] = field(default_factory=dict)
-    suspected: dict[str, str] = field(default_factory=dict)
-
-    def limits(self, tap: str) -> tuple[float, float]:
-        """The thresholds of a tap: from the candidate's own inputs, and from end to end."""
-        limits, own = thresholds(self.formats.precision), thresholds(self.formats.of(tap))
-        backward = tap.endswith((":dy", ":grad"))
-        fused = self.formats.fused and tap.endswith(FUSED)
-        return own.fused if fused else own.local, limits.backward if backward else limits.forward
-
-    def ratios(self, tap: str) -> tuple[float, float]:
-        return self.found.local[tap].ratio().larger, self.found.end_to_end[tap].ratio().larger
-
-    @cached_property
-    def wrong(self) -> list[str]:
-        """Taps that are wrong from the candidate's own inputs; where none is, the first that drifts."""
-        local = [tap for tap in self.found.local if self.ratios(tap)[0] > self.limits(tap)[0]]
-        drifting = [tap for tap in self.found.local if self.ratios(tap)[1] > self.limits(tap)[1]]
-        return local or drifting[:1]
-
-    @property
-    def bugs(self) -> list[str]:
-        """Wrong taps that no lower precision explains."""
-        return [tap for tap in self.wrong if tap not in self.ladder]
-
-    def span(self, tap: str) -> tuple[str, ...]:
-        """The steps that may be to blame for it."""
-        given = [name for name in self.taps if name != tap]
-        drifts = self.ratios(tap)[0] <= self.limits(tap)[0]
-        return tuple(step.path for step in self.steps.span(tap, () if drifts else given))
+    return findings.report(judged, causes, {**about, "seconds": round(seconds, 2), "runs": RUNS})
 
 
 def values(model: Model) -> Callable[[str], HostArray]:
@@ -231,19 +175,6 @@ def _stated(precision: Any, taps: Iterable[str]) -> Formats:
     return Formats(precision, dict.fromkeys(taps, precision))
 
 
-def _believed(judged: Judged) -> dict[str, str]:
-    """The lower precisions that are more than a size that fits.
-
-    One step by itself is judged by how its error looks. Over several steps any error may have the size of
-    a lower precision's: it is one when all such outputs are off so, and there are a few.
-    """
-    several = [tap for tap in judged.taps if tap in judged.found.local and len(judged.span(tap)) > 1]
-    several = [tap for tap in several if not tap.endswith((":dy", ":grad")) and tap != "loss"]
-    words = {judged.suspected.get(tap, "") for tap in several}
-    everywhere = len(several) >= FEW and len(words) == 1 and "" not in words
-    return {tap: lower for tap, lower in judged.suspected.items() if len(judged.span(tap)) == 1 or everywhere}
-
-
 def _check_ends(model: Model, taps: Iterable[str]) -> None:
     first = next((tap for tap in taps if tap.endswith((":dy", ":grad")) or tap == "loss"), None)
     if first is not None and not model.differentiates:
@@ -253,114 +184,3 @@ def _check_ends(model: Model, taps: Iterable[str]) -> None:
             expected="the labels of the loss, or the cotangent that the backward pass began with",
             remedy="Give labels= (--labels) or cotangent=, or a trace that was recorded with one of them.",
         )
-
-
-def _report(judged: Judged, causes: Any, about: Mapping[str, Any]) -> Report:
-    taps = tuple(_verdict(judged, tap, causes) for tap in judged.found.local)
-    guilty = tuple(_guilty(judged))
-    named = {verdict.verdict for verdict in taps}
-    outcome = "differ" if guilty else "agree"
-    if outcome == "agree" and "lower precision" in named:
-        outcome = "agree in lower precision"
-    if outcome == "agree" and "systematic" in named:
-        outcome = "differ"
-    return Report(
-        outcome,
-        judged.formats.precision,
-        taps,
-        guilty,
-        causes,
-        tuple(step.path for step in judged.steps.steps if not _is_given(step.outputs, judged.taps)),
-        tuple(_pictures(judged)),
-        about,
-    )
-
-
-def _is_given(outputs: tuple[str, ...], taps: Mapping[str, HostArray]) -> bool:
-    return any(name in taps for name in outputs)
-
-
-def _verdict(judged: Judged, tap: str, causes: Any) -> TapVerdict:
-    found, ratio = judged.found.local[tap], judged.found.local[tap].ratio()
-    local, end_to_end = judged.ratios(tap)
-    limit, limit_end_to_end = judged.limits(tap)
-    error, noise = found.relative
-    kind, why = _kind(judged, tap, found, causes)
-    span = judged.span(tap) if kind in ("bug", "lower precision") else ()
-    return TapVerdict(
-        tap=tap,
-        step=judged.steps.makes[bare(tap)].path,
-        verdict=kind,
-        format=found.stored,
-        local=local,
-        end_to_end=end_to_end,
-        threshold=limit,
-        threshold_end_to_end=limit_end_to_end,
-        error=error,
-        noise=noise,
-        shape=found.shape,
-        token=ratio.worst,
-        span=span,
-        why=why,
-        worst=found.worst if kind == "bug" else (),
-    )
-
-
-def _kind(judged: Judged, tap: str, found: Measured, causes: Any) -> tuple[str, str]:
-    """The verdict on a tap, and the reason where there is one."""
-    if tap in judged.wrong:
-        lower = judged.ladder.get(tap)
-        if lower:
-            return "lower precision", lower
-        alike = judged.suspected.get(tap)
-        return "bug", f"as far off as {alike} would be, which this output alone cannot tell" if alike else ""
-    systematic = diagnosis.below_noise(causes, tap)
-    if systematic:
-        return "systematic", systematic
-    if judged.ratios(tap)[1] > judged.limits(tap)[1]:
-        return "inherited", ""
-    return ("exact" if found.exact else "rounding"), ""
-
-
-def _guilty(judged: Judged) -> Iterator[Guilty]:
-    """Wrong taps by the step that is to blame: a forward pass that is wrong has a wrong backward pass too."""
-    forward: dict[tuple[str, ...], list[str]] = {}
-    backward: list[tuple[tuple[str, ...], list[str]]] = []
-    for tap in judged.bugs:
-        span = judged.span(tap)
-        if not tap.endswith((":dy", ":grad")):
-            forward.setdefault(span, []).append(tap)
-            continue
-        owner = next((known for known in forward if set(known) & set(span)), None)
-        if owner is not None:
-            forward[owner].append(tap)
-            continue
-        for number, (known, taps) in enumerate(backward):
-            common = tuple(step for step in known if step in span)
-            if common:
-                backward[number] = (common, [*taps, tap])
-                break
-        else:
-            backward.append((span, [tap]))
-    for span, taps in [*forward.items(), *backward]:
-        yield _group(judged, span, taps)
-
-
-def _group(judged: Judged, span: tuple[str, ...], taps: list[str]) -> Guilty:
-    ways = {"backward" if tap.endswith((":dy", ":grad")) else "forward" for tap in taps}
-    ratio = {tap: max(judged.ratios(tap)) for tap in taps}
-    worst = sorted(taps, key=lambda tap: -ratio[tap])
-    passes = "both" if len(ways) == 2 else ways.pop()
-    return Guilty(span[-1], span, passes, tuple(worst), ratio[worst[0]])
-
-
-def _pictures(judged: Judged) -> Iterator[Picture]:
-    """The attention map that differs most, of the image and head where it does."""
-    maps = [tap for tap in judged.bugs if tap.endswith((".softmax", ".scores"))]
-    for tap in maps[:1]:
-        candidate = np.asarray(judged.taps[tap], np.float64)
-        reference = ladder.reference_value(judged, tap)
-        off = np.abs(candidate - reference).reshape(*candidate.shape[:2], -1).max(axis=-1)
-        image, head = np.unravel_index(int(np.argmax(off)), off.shape)
-        cut = np.s_[image, head, :LARGEST_PICTURE, :LARGEST_PICTURE]
-        yield Picture(f"{tap}, image {image}, head {head}", candidate[cut], reference[cut])

@@ -9,21 +9,18 @@ named that does not explain its scope with rounding noise of its own; then it is
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
 
 from vitref.run import title
 from vitref.verify import matched
 from vitref.verify.examine import Given
 from vitref.verify.hypotheses import Combination, Ground, Hypothesis, every
+from vitref.verify.judged import Judged
 from vitref.verify.ladder import windows
 from vitref.verify.mistakes import Mistake, touches
 from vitref.verify.scope import Scope
 from vitref.verify.search import Found, Search
 from vitref.verify.verdicts import Cause, Diagnosis
 from vitref.verify.windows import Window, taps_in
-
-if TYPE_CHECKING:
-    from vitref.verify.compare import Judged
 
 RANKED = 10
 """How many of the best single hypotheses a diagnosis shows."""
@@ -33,7 +30,7 @@ SEARCHES = 6
 Advance = Callable[[float], None]
 
 
-def explain(judged: "Judged", hypotheses: Iterable[Mistake] | None, advance: Advance) -> Diagnosis:
+def explain(judged: Judged, hypotheses: Iterable[Mistake] | None, advance: Advance) -> Diagnosis:
     """Name what is wrong. `hypotheses`: default all of `vitref.verify.mistakes`.
 
     A mistake that explains what a lower precision would explain too is preferred, and taken off
@@ -42,7 +39,7 @@ def explain(judged: "Judged", hypotheses: Iterable[Mistake] | None, advance: Adv
     return _Explanation(judged, every(hypotheses), advance).run()
 
 
-def refuted(judged: "Judged") -> dict[str, str]:
+def refuted(judged: Judged) -> dict[str, str]:
     """What is left of `judged.ladder` when a single mistake explains its taps as well, to the last bit.
 
     Asked where more than one link lies between what is given: there an error of the size of a lower
@@ -64,14 +61,6 @@ def refuted(judged: "Judged") -> dict[str, str]:
     return dict(judged.ladder)
 
 
-def below_noise(diagnosis: Any, tap: str) -> str:
-    """The mistake that the matched filter found in a tap within rounding, in words; "" for none."""
-    if diagnosis is None:
-        return ""
-    causes = [cause for cause in diagnosis.causes if cause.share is not None]
-    return next((c.mistake for c in causes if any(tap == place for place in c.places)), "")
-
-
 @dataclass
 class _Named:
     """A cause, and the scopes that it explains."""
@@ -83,7 +72,7 @@ class _Named:
 
 
 class _Explanation:
-    def __init__(self, judged: "Judged", mistakes: list[Mistake], advance: Advance) -> None:
+    def __init__(self, judged: Judged, mistakes: list[Mistake], advance: Advance) -> None:
         self.judged, self.mistakes, self.advance = judged, mistakes, advance
         self.given = Given(judged.taps, judged.steps)
         self.named: list[_Named] = []
@@ -125,6 +114,9 @@ class _Explanation:
         for number, window in enumerate(ordered):
             scope = self._scope(ground, window)
             self.advance(number / len(ordered))
+            if all(self._drifts(tap) for tap in wrong[window]):
+                self.unexplained += [g for tap in wrong[window] for g in self.judged.span(tap)[-1:]]
+                continue
             if backward and self._is_explained(scope, ()):
                 continue
             lower = all(tap in ladder for tap in wrong[window])
@@ -135,6 +127,10 @@ class _Explanation:
                     ladder.pop(tap, None)
             elif not lower:
                 self.unexplained += [g for tap in wrong[window] for g in self.judged.span(tap)[-1:]]
+
+    def _drifts(self, tap: str) -> bool:
+        """Right from the candidate's own inputs: any mistake that does little would do there."""
+        return self.judged.ratios(tap)[0] <= self.judged.limits(tap)[0]
 
     def _scope(self, ground: Ground, window: Window) -> Scope:
         wanted = tuple(taps_in(self.given, window))

@@ -5,12 +5,11 @@ format. An error that such runs explain is one of precision. It has to be of the
 it, and to look like rounding: an error that is a function of the value does not.
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from vitref.array import HostArray
 from vitref.verify.examine import Given
+from vitref.verify.judged import Judged
 from vitref.verify.numerics import Realisation
 from vitref.verify.rule import LOWER, thresholds
 from vitref.verify.windows import (
@@ -20,9 +19,6 @@ from vitref.verify.windows import (
     evaluated,
     forward_window,
 )
-
-if TYPE_CHECKING:
-    from vitref.verify.compare import Judged
 
 RUNS = 2
 BINS = 16
@@ -35,7 +31,7 @@ LEAST = 0.25
 """An error far below the noise of a lower precision is not explained by it: then it would be larger."""
 
 
-def explained(judged: "Judged") -> dict[str, str]:
+def explained(judged: Judged) -> dict[str, str]:
     """Wrong tap -> the lower precision that explains it, in words."""
     found: dict[str, str] = {}
     given = Given(judged.taps, judged.steps)
@@ -54,7 +50,7 @@ def explained(judged: "Judged") -> dict[str, str]:
     return found
 
 
-def windows(judged: "Judged", given: Given, taps: list[str]) -> dict[Window, list[str]]:
+def windows(judged: Judged, given: Given, taps: list[str]) -> dict[Window, list[str]]:
     """The windows that hold these taps -> those of the candidate's taps in each that are among them."""
     found: dict[Window, list[str]] = {}
     for tap in taps:
@@ -67,7 +63,7 @@ def windows(judged: "Judged", given: Given, taps: list[str]) -> dict[Window, lis
     return found
 
 
-def reference_value(judged: "Judged", tap: str) -> HostArray:
+def reference_value(judged: Judged, tap: str) -> HostArray:
     """A tap as the reference computes it from the candidate's own inputs."""
     given = Given(judged.taps, judged.steps)
     window = next(iter(windows(judged, given, [tap])))
@@ -75,7 +71,7 @@ def reference_value(judged: "Judged", tap: str) -> HostArray:
 
 
 def _rungs(
-    judged: "Judged", window: Window, given: Given, wrong: list[str]
+    judged: Judged, window: Window, given: Given, wrong: list[str]
 ) -> list[tuple[str, list[dict[str, HostArray]]]]:
     precision = judged.formats.precision
 

@@ -9,22 +9,19 @@ its significance: honest libraries have tiny systematic errors of their own.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vitref.array import HostArray
 from vitref.verify.examine import Given
 from vitref.verify.hypotheses import Ground, Hypothesis, scanned
+from vitref.verify.judged import Judged
 from vitref.verify.mistakes import Mistake
 from vitref.verify.precision import UNIT
 from vitref.verify.rule import RUNS
 from vitref.verify.scope import Scope
 from vitref.verify.verdicts import Cause
 from vitref.verify.windows import Window, boundary, evaluated, taps_in
-
-if TYPE_CHECKING:
-    from vitref.verify.compare import Judged
 
 LEAST, MOST = 0.75, 1.25
 """Alpha of a mistake that is there."""
@@ -87,7 +84,7 @@ class _Sums:
         return float(np.sqrt(widest)) / self.dd
 
 
-def filtered(judged: "Judged", given: Given, ground: Ground, mistakes: Iterable[Mistake]) -> Filtered:
+def filtered(judged: Judged, given: Given, ground: Ground, mistakes: Iterable[Mistake]) -> Filtered:
     """Try every mistake that could hide in what is within rounding."""
     clean = _windows(judged, given)
     if not clean:
@@ -110,7 +107,7 @@ def filtered(judged: "Judged", given: Given, ground: Ground, mistakes: Iterable[
     return Filtered(tuple(_causes(judged, there)), tuple(dict.fromkeys(undecided)))
 
 
-def _windows(judged: "Judged", given: Given) -> list[Window]:
+def _windows(judged: Judged, given: Given) -> list[Window]:
     """The windows of the forward pass in which nothing is wrong, each from one given output to the next."""
     wrong = {judged.steps.place(tap) for tap in judged.bugs}
     found, start, last = [], 0, judged.steps.steps[-1].place
@@ -123,14 +120,14 @@ def _windows(judged: "Judged", given: Given) -> list[Window]:
     return found
 
 
-def _scope(judged: "Judged", given: Given, ground: Ground, window: Window) -> Scope:
+def _scope(judged: Judged, given: Given, ground: Ground, window: Window) -> Scope:
     wanted = tuple(taps_in(given, window))
     noise = {tap: judged.found.local[tap].scale for tap in wanted}
     return Scope(ground, given, window, judged.formats, wanted, noise)
 
 
 def _hidden(
-    judged: "Judged", given: Given, ground: Ground, mistakes: Iterable[Mistake], clean: list[Window]
+    judged: Judged, given: Given, ground: Ground, mistakes: Iterable[Mistake], clean: list[Window]
 ) -> list[Hypothesis]:
     """Mistakes that change something in one of the first or last windows, and not too much."""
     chosen = clean if len(clean) <= MANY else [*clean[: MANY // 2], *clean[-MANY // 2 :]]
@@ -150,7 +147,7 @@ def _hidden(
     return found
 
 
-def _stands_out(judged: "Judged", scope: Scope, one: Hypothesis) -> float:
+def _stands_out(judged: Judged, scope: Scope, one: Hypothesis) -> float:
     """By how many thresholds the mistake would move the tap that it moves most; infinite for shapes that
     do not fit."""
     off = scope.difference((one,))
@@ -161,7 +158,7 @@ def _stands_out(judged: "Judged", scope: Scope, one: Hypothesis) -> float:
 
 
 def _add(
-    judged: "Judged", given: Given, ground: Ground, window: Window, sums: Mapping[Hypothesis, _Sums]
+    judged: Judged, given: Given, ground: Ground, window: Window, sums: Mapping[Hypothesis, _Sums]
 ) -> None:
     scope = _scope(judged, given, ground, window)
     runs = [
@@ -181,7 +178,7 @@ def _add(
 
 
 def _add_tap(
-    judged: "Judged", scope: Scope, tap: str, delta: HostArray, runs: list[dict[str, HostArray]], total: _Sums
+    judged: Judged, scope: Scope, tap: str, delta: HostArray, runs: list[dict[str, HostArray]], total: _Sums
 ) -> None:
     r, c = scope.reference[tap], scope.candidate[tap]
     unit = UNIT[judged.formats.of(tap)]
@@ -200,7 +197,7 @@ def _add_tap(
             total.runs[kind, number] += float((weight * (run[tap] - base)).sum())
 
 
-def _causes(judged: "Judged", there: list[tuple[float, Hypothesis, float, _Sums]]) -> Iterable[Cause]:
+def _causes(judged: Judged, there: list[tuple[float, Hypothesis, float, _Sums]]) -> Iterable[Cause]:
     """The mistake that explains most; the others that are there as well are told apart by nothing."""
     if not there:
         return

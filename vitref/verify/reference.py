@@ -70,7 +70,7 @@ def resolve(
         model_weights = _weights_of(trace, weights)
         pixels, pictures = np.asarray(trace.inputs["image"], np.float64), ()
         ends = _stored_ends(trace)
-        name = "a trace"
+        name = "a trace in memory" if isinstance(reference, Recording) else str(reference)
     model = Model(
         {key: np.asarray(array, np.float64) for key, array in model_weights.items()},
         model_weights.config,

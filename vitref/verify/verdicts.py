@@ -140,6 +140,11 @@ class Diagnosis:
     def is_explained(self) -> bool:
         return bool(self.causes) and not self.unexplained
 
+    def below_noise(self, tap: str) -> str:
+        """The mistake that was found in a tap although it is within rounding; "" for none."""
+        causes = (cause for cause in self.causes if cause.share is not None and tap in cause.places)
+        return next((cause.mistake for cause in causes), "")
+
 
 @dataclass(frozen=True)
 class Picture:

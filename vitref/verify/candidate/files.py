@@ -89,7 +89,9 @@ def _of_file(where: str, stem: str) -> tuple[dict[str, Stored], Mapping[str, str
     head = _head(where)
     if head.startswith(b"\x93NUMPY"):
         return {stem: numpy_files.opened_array(where, stem)}, {}
-    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+    if head.startswith(b"PK\x05\x06"):
+        raise _no_arrays(where, "an archive without members")
+    if head.startswith(b"PK\x03\x04"):
         return numpy_files.opened(where)
     if head[8:9] == b"{" and b"\0" in head[:8]:
         tensors, metadata = map_tensors(where)

@@ -99,9 +99,10 @@ def unknown_names(
     entries = proposed(found.unknown, _free(found, expected), reference)
     lines = [f"{name} {found.unknown[name].shape}: {_said(entry)}" for name, entry in entries.items()]
     more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    plural = "1 name that is no tap" if len(lines) == 1 else f"{len(lines)} names that are no taps"
     return ConfigError(
         where,
-        found=f"{len(lines)} names that are no taps\n  " + "\n  ".join([*lines[:SHOWN], *more]),
+        found=f"{plural}\n  " + "\n  ".join([*lines[:SHOWN], *more]),
         expected="taps under vitref's names, or modules of timm, Hugging Face, torchvision or Google",
         remedy="Say in a map what they are; `vitref compare ... --propose-map FILE` writes this proposal to "
         "a file, to be checked and given as --map FILE.",

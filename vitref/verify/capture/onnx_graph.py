@@ -83,7 +83,7 @@ def image_input(model: Any, name: str | None, where: str) -> Input:
 
 
 def results(onnx: Any, model: Any) -> list[Result]:
-    """What the nodes return, in their order, without what is known to be no float or is laid out in blocks."""
+    """What the nodes return, in their order, without what is no float as far as known, or lies in blocks."""
     known = _sizes(onnx, model)
     return [
         Result(name, known.get(name, 0))

@@ -15,10 +15,15 @@ def sentences(report: Report) -> Iterator[str]:
         return
     if found.causes:
         named = ", together with ".join(map(in_words, found.causes))
-        yield f"It is {named}."
+        yield f"It is {named}." if _of_the_first(report, found) else f"{NONE_KNOWN} Later steps have {named}."
     elif not report.agrees:
         yield NONE_KNOWN
     yield from unexplained(found)
+
+
+def _of_the_first(report: Report, found: Diagnosis) -> bool:
+    """Whether the causes explain the first wrong step, of which the verdict speaks."""
+    return report.first is None or report.first.step not in found.unexplained
 
 
 def in_words(cause: Cause) -> str:
