@@ -10,7 +10,7 @@ from vitref.verify import ladder
 from vitref.verify.judged import Judged
 from vitref.verify.measure import Measured
 from vitref.verify.steps import bare
-from vitref.verify.verdicts import Guilty, Picture, Report, TapVerdict
+from vitref.verify.verdicts import Diagnosis, Guilty, Picture, Report, TapVerdict
 
 LARGEST_PICTURE = 256
 """Rows and columns of an attention map that a report holds."""
