@@ -17,10 +17,12 @@ from vitref.verify.measure import Measured, measured, worst_elements
 from vitref.verify.numerics import Realisation
 from vitref.verify.precision import rounded, stored_in
 from vitref.verify.rule import RUNS
-from vitref.verify.steps import Steps, bare
+from vitref.verify.steps import COMPOSITE, Steps, bare
 
 Taps = Mapping[str, HostArray]
 Advance = Callable[[float], None]
+PASSED_ON = (COMPOSITE, "identity")
+"""Components that return what they are given."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,22 @@ class Given:
     def gradients(self, place: int) -> list[str]:
         owned = [p for step in self.steps.steps if step.place == place for p in step.parameters]
         return [f"{name}:grad" for name in owned if f"{name}:grad" in self.names]
+
+    def source(self, tap: str) -> str:
+        """Where the rounding of a tap is. What is passed on unchanged in its link has that of the step
+        before, its cotangent that of the step behind."""
+        name, makes, uses = bare(tap), self.steps.makes, self.steps.uses
+        place = makes[name].place
+        if not tap.endswith(":dy"):
+            while makes[name].component in PASSED_ON:
+                before = [n for n in makes[name].inputs if makes[n].place == place]
+                if not before:
+                    break
+                name = before[0]
+            return name
+        while [step.component in PASSED_ON and step.place == place for step in uses[name]] == [True]:
+            name = uses[name][0].path
+        return f"{name}:dy"
 
     def forward(self, place: int) -> Taps:
         return Only(self.taps, self.outputs(place))
@@ -211,7 +229,8 @@ class _Examination:
     def _own(self, number: int, place: int, way: str, given: Taps, reference: Taps) -> Taps:
         """An own run whose inputs are off by its own noise: libraries need not consume what they return."""
         first = getattr(self.first[number], way)(place, given)
-        moved = {name: given[name] + (first[name] - reference[name]) for name in given if name in reference}
+        sources = {name: self.given.source(name) for name in given if name in reference}
+        moved = {name: given[name] + (first[at] - reference[at]) for name, at in sources.items()}
         rest = {name: given[name] for name in given if name not in moved}
         return dict(getattr(self.displaced[number], way)(place, {**rest, **moved}))
 

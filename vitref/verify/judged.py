@@ -58,8 +58,22 @@ class Judged:
     def span(self, tap: str) -> tuple[str, ...]:
         """The steps that may be to blame for it."""
         given = [name for name in self.taps if name != tap]
+        if tap.endswith((":dy", ":grad")):
+            given += self._implied
         drifts = self.ratios(tap)[0] <= self.limits(tap)[0]
         return tuple(step.path for step in self.steps.span(tap, () if drifts else given))
+
+    @cached_property
+    def _implied(self) -> list[str]:
+        """Cotangents that are right because every gradient of their step's parameters is."""
+        wrong, taps = set(self.wrong), self.found.local
+        owners = [step for step in self.steps.steps if step.parameters]
+        right = [
+            step
+            for step in owners
+            if all(f"{name}:grad" in taps and f"{name}:grad" not in wrong for name in step.parameters)
+        ]
+        return [f"{output}:dy" for step in right for output in step.outputs]
 
     @property
     def believed(self) -> dict[str, str]:

@@ -27,8 +27,8 @@ SHORT = 2
 to choose by; what is chosen is confirmed in float64."""
 KEPT = 100_000
 """Outputs of so many elements are kept for the next candidate of the same weights and image."""
-SAMPLE = 3000
-"""Elements of each tap that enter the vector of a hypothesis."""
+SAMPLE, TOTAL, FEWEST = 3000, 24_000, 64
+"""Elements of each tap that enter the vector of a hypothesis; of all taps together; of each at least."""
 
 
 @dataclass(eq=False)
@@ -89,7 +89,7 @@ class Scope:
         """ours - theirs, a sample of every tap, so that the square of a tap's part is that of its ratio."""
         parts = []
         for tap in self.wanted:
-            step = max(1, ours[tap].size // SAMPLE)
+            step = self._step(tap)
             off = (ours[tap].reshape(-1)[::step] - theirs[tap].reshape(-1)[::step]) / self.noise[tap]
             parts.append(off / np.sqrt(max(off.size, 1)))
         return np.concatenate(parts) if parts else np.zeros(0)
@@ -106,11 +106,13 @@ class Scope:
 
     @cached_property
     def _starts(self) -> list[int]:
-        sizes = [
-            self.candidate[tap].reshape(-1)[:: max(1, self.candidate[tap].size // SAMPLE)].size
-            for tap in self.wanted
-        ]
+        sizes = [len(range(0, self.candidate[tap].size, self._step(tap))) for tap in self.wanted]
         return [0, *np.cumsum(sizes)[:-1].tolist()]
+
+    def _step(self, tap: str) -> int:
+        """One element in so many enters the vector."""
+        most = max(min(SAMPLE, TOTAL // len(self.wanted)), FEWEST)
+        return max(1, self.candidate[tap].size // most)
 
     def difference(self, combination: Combination) -> HostArray | None:
         """What these mistakes change, as a vector; None where they have no place or change nothing."""

@@ -17,10 +17,13 @@ from vitref.graph import vit
 from vitref.run import Run, Trace
 from vitref.verify.numerics import primitives
 
+COMPOSITE = "composite"
+"""The component of a step that passes on what the last step inside it returns."""
+
 
 class Step(NamedTuple):
     """path        its name; "" steps have that of their first output
-    component   "layer_norm", "linear", ...; of a composite the name of what it repeats ("block")
+    component   "layer_norm", "linear", ..., or `COMPOSITE`
     inputs      outputs of other steps; outputs: its own; parameters: canonical names
     place       the link of the chain that it belongs to
     key         its path in a `vitref.run.Run`, where a step without a name has one in brackets
@@ -220,7 +223,7 @@ class _Log:
             if name not in self.shapes:
                 inner = self.names[id(array)]
                 self._pass_on(inner, name)
-                self.steps.append(Step(name, "composite", (inner,), (name,), (), self.place, name))
+                self.steps.append(Step(name, COMPOSITE, (inner,), (name,), (), self.place, name))
                 self._note(array, name)
         order = {name: number for number, name in enumerate(self.run.taps)}
         done = [step for step in self.steps if step.place < self.place]

@@ -134,7 +134,12 @@ MISTAKES = (
         evidence=(),
         shows="*.mlp.fc1:dy",
         backward=True,
-        edits={"gelu": ('if form == "erf":\n        slope -> if form == "tanh":\n        slope',)},
+        edits={
+            "gelu": (
+                "x, p, form = saved -> other = 'tanh' if saved.form == 'erf' else 'erf'\n"
+                "    _, (x, p, form) = forward(saved.x, form=other, xp=xp)",
+            )
+        },
     ),
     Mistake(
         name="gelu_cube_not_differentiated",
