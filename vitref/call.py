@@ -250,6 +250,9 @@ def _run_pass(
     one = call.backend.from_host(np.ones(()), "float32")
     dimage = t.undo("", run.xp.astype(one, run.outputs["loss"].dtype) if loss else None)
     run.finish()
+    for name, parameter in run.parameters.items():
+        if name not in run.gradients:
+            run.gradients[name] = run.xp.zeros(parameter.shape, dtype=parameter.dtype)
     names = {name: "labels" if loss else f"cotangent.{name}" for name in given}
     dimage = run.zeros("image") if dimage is None else dimage
     return Pass(run, dimage, {names[name]: array for name, array in given.items()})

@@ -16,6 +16,7 @@ from vitref.cli.compare import progress_bar
 from vitref.verify import mistakes, reports
 from vitref.verify.verdicts import Report
 from vitref.weights import bundled
+from vitref.weights.files import save_tensors
 
 DIGIT = bundled.images()[0]
 
@@ -167,6 +168,12 @@ def test_two_checkpoints_are_refused(
 def test_a_missing_reference_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "missing.safetensors", "port.npz"]) == 2
     assert "missing.safetensors" in capsys.readouterr().err
+
+
+def test_a_capture_is_no_reference(trace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_tensors(tmp_path / "port.safetensors", {"logits": np.ones((1, 2))}, {"capture": "{}"})
+    assert main(["compare", str(tmp_path / "port.safetensors"), str(trace)]) == 2
+    assert "Give the reference first and the candidate second." in capsys.readouterr().err
 
 
 def test_negative_ranking_is_refused(trace: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from vitref.array import HostArray
 from vitref.errors import ConfigError
+from vitref.labels import ROUNDING
 from vitref.verify import diagnose as diagnosis
 from vitref.verify import findings, ladder
 from vitref.verify.candidate import files
@@ -84,6 +85,7 @@ def compare(
     expected = steps.expected if model.differentiates else steps.shapes
     opened = open_candidate(dump, expected=expected, config=model.config, map=map, reference=values(model))
     taps = _with_image(opened, given, model)
+    _check_labels(given, model)
     _check_ends(model, taps)
     report("Reading", 0.0)
     kinds = formats(taps, steps) if precision is None else _stated(precision, taps)
@@ -173,6 +175,20 @@ def _stated(precision: Any, taps: Iterable[str]) -> Formats:
             remedy="Name one of these.",
         )
     return Formats(precision, dict.fromkeys(taps, precision))
+
+
+def _check_labels(given: Mapping[str, HostArray], model: Model) -> None:
+    """The candidate's own labels, where it brings them, are those of the reference."""
+    if model.labels is None or "labels" not in given:
+        return
+    labels = np.asarray(given["labels"])
+    if labels.shape == model.labels.shape and not np.allclose(labels, model.labels, atol=ROUNDING):
+        raise ConfigError(
+            "input.labels",
+            found="other labels in the candidate",
+            expected="those of the reference",
+            remedy="Compute both with the same labels.",
+        )
 
 
 def _check_ends(model: Model, taps: Iterable[str]) -> None:

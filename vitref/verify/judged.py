@@ -57,7 +57,7 @@ class Judged:
 
     def span(self, tap: str) -> tuple[str, ...]:
         """The steps that may be to blame for it."""
-        given = [name for name in self.taps if name != tap]
+        given = list(self.taps)
         if tap.endswith((":dy", ":grad")):
             given += self._implied
         drifts = self.ratios(tap)[0] <= self.limits(tap)[0]

@@ -32,22 +32,20 @@ LEAST = 0.25
 
 
 def explained(judged: Judged) -> dict[str, str]:
-    """Wrong tap -> the lower precision that explains it, in words."""
-    found: dict[str, str] = {}
-    given = Given(judged.taps, judged.steps)
+    """Wrong tap -> the lower precision that explains it best, in words."""
+    found: dict[str, tuple[float, str]] = {}
+    given, limit = Given(judged.taps, judged.steps), thresholds("bfloat16").ladder
     for window, wrong in windows(judged, given, judged.wrong).items():
         reference = evaluated(judged.held.model, None, given, window, wrong)
+        stored = {tap: judged.formats.of(tap) for tap in wrong}
         for words, runs in _rungs(judged, window, given, wrong):
-            open_ = [tap for tap in wrong if tap not in found]
-            stored = {tap: judged.formats.of(tap) for tap in open_}
-            ratios = compared(judged.taps, {tap: reference[tap] for tap in open_}, runs, stored)
-            limit = thresholds("bfloat16").ladder
-            for tap, measured in ratios.items():
+            for tap, measured in compared(judged.taps, reference, runs, stored).items():
                 ratio, own = measured.ratio(), [run[tap] for run in runs]
                 fits = LEAST <= ratio.whole <= limit and ratio.token <= 2 * limit
                 if fits and _looks_like(judged.taps[tap], reference[tap], own):
-                    found[tap] = words
-    return found
+                    rung = abs(float(np.log(ratio.whole))), words
+                    found[tap] = min(found.get(tap, rung), rung)
+    return {tap: words for tap, (_, words) in found.items()}
 
 
 def windows(judged: Judged, given: Given, taps: list[str]) -> dict[Window, list[str]]:

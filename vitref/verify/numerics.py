@@ -136,8 +136,8 @@ class Realisation:
         """Kernels that compute every primitive so; `parts` are other components than the reference's own,
         `place` is the link of the chain."""
         rng = np.random.default_rng([self.seed, place])
-        known = {name: _edited(name, self._form(name)) for name in FORMS}
-        known |= {name: _edited(name, lines) for name, lines in FUSED.items() if self.fused}
+        known = {name: edit.edited(name, self._form(name)) for name in FORMS}
+        known |= {name: edit.edited(name, lines) for name, lines in FUSED.items() if self.fused}
         own = {
             name: self._kernel(name, {**known, **parts}.get(name, part), rng)
             for name, part in primitives().items()
@@ -253,7 +253,7 @@ def _rounded_sum(rows: HostArray, fmt: str) -> HostArray:
 
 def _pieces(rng: np.random.Generator, k: int) -> list[tuple[int, int]]:
     """Where the pieces of a sum of k terms begin and end, in the order in which they are added."""
-    number = min(int(rng.integers(1, CHUNKS + 1)), k)
+    number = min(int(rng.integers(2, CHUNKS + 1)), k)
     cuts = (
         [0, *sorted(rng.choice(np.arange(1, k), number - 1, replace=False).tolist()), k] if k > 1 else [0, k]
     )
@@ -271,8 +271,3 @@ def _stored(array: Any, fmt: str) -> Any:
     if fmt in ("tf32", "") or not isinstance(array, np.ndarray) or array.dtype.kind != "f":
         return array
     return rounded(array, fmt)
-
-
-@cache
-def _edited(name: str, lines: tuple[str, ...]) -> Any:
-    return edit.edited(name, lines)

@@ -64,9 +64,11 @@ def resolve(
         ends = _ends(model_weights, pixels.shape[0], truth, cotangent, loss, label_smoothing)
         name = model_weights.source.path or "weights in memory"
     else:
-        for what, given in (("image", image), ("labels", truth), ("cotangent", cotangent)):
-            if given is not None:
-                raise _contradiction(what, f"{what} beside a trace, which has its own", f"Leave {what} out.")
+        own = {"image": image, "labels": truth, "cotangent": cotangent}
+        settings = {"loss": loss != "cross_entropy", "label_smoothing": label_smoothing != 0}
+        given = [what for what, array in own.items() if array is not None]
+        for what in given + [what for what, is_set in settings.items() if is_set]:
+            raise _contradiction(what, f"{what} beside a trace, which has its own", f"Leave {what} out.")
         model_weights = _weights_of(trace, weights)
         pixels, pictures = np.asarray(trace.inputs["image"], np.float64), ()
         ends = _stored_ends(trace)

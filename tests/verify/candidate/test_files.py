@@ -137,6 +137,15 @@ def test_kinds_are_read_from_the_bytes(case: Any, tmp_path: Path) -> None:
     assert np.array_equal(case.open(tmp_path / "logits.safetensors")["logits"], case.trace["logits"])
 
 
+def test_a_safetensors_file_may_begin_as_an_archive_does(case: Any, tmp_path: Path) -> None:
+    """Its first bytes are the length of the header, and 0x4B50 is PK."""
+    length = int.from_bytes(b"PK", "little")
+    header = json.dumps({"logits": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).ljust(length)
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(length.to_bytes(8, "little") + header.encode() + np.ones(2, np.float32).tobytes())
+    assert np.array_equal(opened(path).arrays["logits"].read(), [1, 1])
+
+
 def test_a_single_array_is_the_final_output(case: Any, tmp_path: Path) -> None:
     np.save(tmp_path / "result.npy", case.trace["logits"])
     candidate = case.open(tmp_path / "result.npy")

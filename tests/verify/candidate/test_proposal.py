@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vitref.errors import ConfigError
-from vitref.verify.candidate import fitting, matching, propose
+from vitref.verify.candidate import alike, fitting, matching, propose
 
 
 def proposed(case: Any, source: Any, *, by_value: bool = True, **options: Any) -> dict[str, Any]:
@@ -73,10 +73,41 @@ def test_equal_taps_get_one_name_each(case: Any) -> None:
     assert [entry["sure"] for entry in found.values()] == ["sure", "sure"]
 
 
+def test_after_a_wrong_step_names_that_are_sure_say_the_rest(case: Any) -> None:
+    """Values tell block 0 up to its softmax; the other blocks have the same parts."""
+    parts = {"ln": "norm1", "att.sm": "attn.softmax", "mlp.2": "mlp.fc2"}
+    taps = {
+        f"enc.{i + 1}.{own}{e}": f"blocks.{i}.{tap}{e}"
+        for i in (0, 1)
+        for own, tap in parts.items()
+        for e in ("", ":dy")
+    }
+    rng = np.random.default_rng(0)
+    arrays = {name: rng.standard_normal(case.expected[tap]) for name, tap in taps.items()}
+    arrays["enc.1.ln"] = case.trace["blocks.0.norm1"]
+    found = proposed(case, arrays)
+    named = {name: entry["tap"] for name, entry in found.items() if entry["tap"]}
+    assert named == {name: tap for name, tap in taps.items() if ".ln" in name}
+    assert {found[name]["sure"] for name in named} == {"sure", "by name"}
+
+
+def test_no_output_is_taken_for_a_cotangent_where_names_say_which_is_which(case: Any) -> None:
+    arrays = {"a": case.trace["blocks.0.norm1:dy"], "b:dy": case.trace["blocks.0.norm1:dy"]}
+    found = proposed(case, arrays)
+    assert (found["a"]["tap"], found["b:dy"]["tap"]) == (None, "blocks.0.norm1:dy")
+
+
+def test_names_that_contradict_each_other_say_nothing() -> None:
+    sure = {"a.0.x": "blocks.0.norm1", "a.1.x": "blocks.1.norm2"}
+    assert alike.by_names(sure, ["a.2.x"]) == {}
+    assert alike.by_names({"a.0.x": "blocks.0.norm1"}, ["a.2.x"]) == {"a.2.x": "blocks.2.norm1"}
+
+
 def test_a_wrong_value_is_a_guess_by_name(case: Any) -> None:
     noise = np.random.default_rng(0).standard_normal((2, 7, 12))
     entry = proposed(case, {"blocks_1_norm2_out": noise})["blocks_1_norm2_out"]
-    assert entry["tap"] == "blocks.1.norm2"
+    assert entry["guess"] == "blocks.1.norm2"
+    assert entry["tap"] is None
     assert entry["sure"] == "guess"
     assert entry["error"] > 0.5
 
@@ -108,7 +139,7 @@ def test_shape_alone(case: Any) -> None:
     found = propose(arrays, expected=only, config=case.config)
     assert found["unfolded"] == {"tap": "patch_embed.unfold", "sure": "likely"}
     assert found["scores_like"]["sure"] == "guess"
-    assert "scores" in found["scores_like"]["tap"]
+    assert "scores" in found["scores_like"]["guess"]
 
 
 def test_nothing_fits(case: Any) -> None:

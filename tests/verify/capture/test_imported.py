@@ -41,7 +41,7 @@ def test_standard_module() -> None:
         (":build", "no MODULE:NAME"),
         ("capture_port:make", "no make in capture_port"),
         ("capture_nowhere:build", "No module named 'capture_nowhere'"),
-        ("nowhere.py:build", "there is no file nowhere.py"),
+        ("nowhere.py:build", "no file nowhere.py"),
     ],
 )
 def test_not_there(port: Path, name: str, said: str) -> None:

@@ -157,3 +157,11 @@ def test_missing_weights(tmp_path: Path) -> None:
     (tmp_path / "weights.bin").unlink()
     with pytest.raises(CheckpointError, match="ONNX Runtime refuses"):
         capture.onnx(path, onnx_vit.image())
+
+
+def test_results_with_channels_in_blocks_are_left_out() -> None:
+    """ONNX Runtime's own convolution, which optimisation puts in where the channels allow it."""
+    blocked = onnx.helper.make_node("Conv", ["x"], ["blocked"], domain="com.microsoft.nchwc")
+    plain = onnx.helper.make_node("ReorderOutput", ["blocked"], ["plain"], domain="com.microsoft.nchwc")
+    model = onnx.helper.make_model(onnx.helper.make_graph([blocked, plain], "g", [], []))
+    assert [result.name for result in onnx_graph.results(onnx, model)] == ["plain"]

@@ -76,7 +76,7 @@ def reference() -> Recording:
 @cache
 def planted(*names: str, dtype: str = "float32") -> Recording:
     """A trace with these mistakes, planted one after the other; "name=value" for one with a constant."""
-    case = Case(weights(), image(), vitref.backends.get("numpy"))
+    case = Case(weights(), image(), vitref.backends.get("numpy"), LABELS)
     for text in names:
         name, _, value = text.partition("=")
         case = mistakes.plant(mistakes.find(name), case, float(value) if value else None)
@@ -90,26 +90,53 @@ def model(source: Weights, pixels: HostArray, **ends: Any) -> Model:
 
 def evaluated(of: Model, realisation: Realisation | None = None, given: Mapping[str, Any] = {}) -> Taps:
     """Every tap of a model, link by link."""
-    evaluation, entering, taps = Evaluation(of, realisation), [], {}
+    return through(of, [Evaluation(of, realisation)] * len(of.links), given)
+
+
+def through(of: Model, evaluations: list[Evaluation], given: Mapping[str, Any] = {}) -> Taps:
+    """Forwards and back, each link by its own evaluation."""
+    entering, taps = [], {}
     x: Any = of.image
-    for place in range(len(of.links)):
+    for place, evaluation in enumerate(evaluations):
         entering.append(x)
         done = evaluation.forward(place, x, given)
         x = done.value
         taps.update(done.taps)
     dy = None
-    for place in reversed(range(len(of.links))) if of.differentiates else ():
-        done = evaluation.backward(place, entering[place], dy, given)
+    for place in reversed(range(len(evaluations))) if of.differentiates else ():
+        done = evaluations[place].backward(place, entering[place], dy, given)
         dy = done.value
         taps.update(done.taps)
     return taps
 
 
-def emulated(precision: str, seed: int, **options: Any) -> Taps:
-    """The right model in some precision, stored as it would be: bfloat16 in its own dtype."""
-    taps = evaluated(model(weights(), image(), labels=LABELS), Realisation(precision, seed, **options))
+def wrong_in_one_link(name: str, place: int) -> Taps:
+    """In float32, with a mistake of code in one link alone, as a part of a model may have it."""
+    right = model(weights(), image(), labels=LABELS)
+    wrong = right.changed(edits=mistakes.find(name).edits_with())
+    rounding = Realisation("float32", 7)
+    evaluations = [Evaluation(wrong if at == place else right, rounding) for at in range(len(right.links))]
+    return through(right, evaluations)
+
+
+def rounded_run(precision: str, seed: int, stored: Mapping[str, str]) -> Taps:
+    """The right model with these steps stored in other formats, as float32 arrays."""
+    return evaluated(model(weights(), image(), labels=LABELS), Realisation(precision, seed, stored))
+
+
+@cache
+def emulated(precision: str, seed: int, name: str = "") -> Taps:
+    """The model in some precision, stored as it would be, right or with a mistake of code."""
+    right = model(weights(), image(), labels=LABELS)
+    computed = right.changed(edits=mistakes.find(name).edits_with()) if name else right
     dtypes = {"bfloat16": ml_dtypes.bfloat16, "float16": np.float16, "float64": np.float64}
+    taps = evaluated(computed, Realisation(precision, seed))
     return {tap: np.asarray(array).astype(dtypes.get(precision, np.float32)) for tap, array in taps.items()}
+
+
+def short(taps: Mapping[str, HostArray]) -> Taps:
+    """As bfloat16 arrays."""
+    return {tap: np.asarray(array).astype(ml_dtypes.bfloat16) for tap, array in taps.items()}
 
 
 def blocks(taps: Mapping[str, HostArray]) -> Taps:

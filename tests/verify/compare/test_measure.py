@@ -54,7 +54,9 @@ def test_one_bad_token_among_massive_ones_is_found_by_its_own_norm_alone() -> No
     reference[:, 7] *= 300
     noise = [rng.standard_normal(reference.shape) * 1e-7 * np.abs(reference) for _ in range(3)]
     candidate = reference + rng.standard_normal(reference.shape) * 1e-7 * np.abs(reference)
-    assert measured("tokens", candidate, reference, [reference + n for n in noise], "float32").ratio().larger < 3
+    assert (
+        measured("tokens", candidate, reference, [reference + n for n in noise], "float32").ratio().larger < 3
+    )
     candidate[1, 20] += 4e-5
     ratio = measured("tokens", candidate, reference, [reference + n for n in noise], "float32").ratio()
     assert ratio.worst == (1, 20)
@@ -132,7 +134,8 @@ def test_what_counts_as_a_token(tap: str, shape: tuple[int, ...], tokens: tuple[
 
 def test_relative_error_and_noise() -> None:
     error, noise = found("tokens", np.full((1, 2, 2), 0.3), [np.full((1, 2, 2), 0.1)], size=2.0).relative
-    assert (error, noise) == (pytest.approx(0.15), pytest.approx(0.05))
+    assert error == pytest.approx(0.15)
+    assert noise == pytest.approx(0.05)
 
 
 def test_scale_is_the_noise_of_one_element() -> None:

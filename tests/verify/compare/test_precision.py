@@ -71,7 +71,7 @@ def test_views_and_single_numbers_keep_their_shape(name: str) -> None:
     assert rounded(np.zeros((0, 3), np.float32), name).shape == (0, 3)
 
 
-HOLDERS = [("float64", np.float64)] + [
+HOLDERS: list[tuple[str, type]] = [("float64", np.float64)] + [
     (name, held) for name in ("float32", "float16", "bfloat16") for held in (np.float64, np.float32)
 ]
 
@@ -79,7 +79,7 @@ HOLDERS = [("float64", np.float64)] + [
 @pytest.mark.parametrize(("name", "held"), HOLDERS)
 def test_a_format_is_known_whatever_holds_it(name: str, held: type) -> None:
     x = np.random.default_rng(3).standard_normal((40, 50))
-    stored = rounded(x, name).astype(held)
+    stored: HostArray = rounded(x, name).astype(held)
     assert stored_in(stored) == name
     assert stored_in(stored[::2, 1::3].T) == name
 

@@ -103,3 +103,9 @@ def test_headline_when_no_step_is_to_blame() -> None:
     guilty = Guilty("head", ("head",), "both", ("head",), 50.0)
     said = headline(dataclasses.replace(report, guilty=(guilty,)))
     assert "head (forward and backward), 50 times the rounding noise of its mixed precision." in said
+
+
+def test_a_cause_that_does_not_explain_the_first_wrong_step_is_not_said_to() -> None:
+    said = headline(samples.only_logits(samples.SOFTMAX))
+    assert "float32. None of the known causes explains it. Later steps have softmax_over_queries:" in said
+    assert "It is" not in said

@@ -15,6 +15,9 @@ from vitref.errors import BackendError, ConfigError, Error
 EXTRAS = {"torch": "torch", "onnx": "onnx", "onnxruntime": "onnx"}
 """Library -> the extra of vitref that brings it."""
 
+HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+"""Lines of this folder call the user's code, and are not it."""
+
 
 def library(name: str) -> Any:
     """An optional library. Raises BackendError that says what to install when it is missing."""
@@ -43,6 +46,10 @@ def named(text: str, option: str) -> Any:
             expected="a module or a Python file, and a name in it",
             remedy="Write my_package.my_model:build, or my_model.py:build.",
         )
+    if module.endswith(".py") and not os.path.isfile(module):
+        raise ConfigError(
+            where, found=f"no file {module}", expected="a Python file", remedy="Correct the path."
+        )
     with users_code(where, "a module that can be imported"):
         found = _file(module) if module.endswith(".py") else _module(module)
     if not hasattr(found, name):
@@ -61,7 +68,8 @@ def users_code(where: str, expected: str) -> Iterator[None]:
         raise
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)[1:]
-        own = [frame for frame in frames if "site-packages" not in frame.filename]
+        own = [frame for frame in frames if not frame.filename.startswith(HERE)]
+        own = [frame for frame in own if "site-packages" not in frame.filename] or own
         last = next(reversed(own or frames), None)
         line = f", at {last.filename} line {last.lineno}: {last.line}" if last else ""
         raise ConfigError(
@@ -80,8 +88,8 @@ def _module(name: str) -> ModuleType:
 def _file(path: str) -> ModuleType:
     name = os.path.splitext(os.path.basename(path))[0]
     spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None or not os.path.isfile(path):
-        raise FileNotFoundError(f"there is no file {path}")
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     with _first_on_path(os.path.dirname(os.path.abspath(path))):
