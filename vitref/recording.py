@@ -76,6 +76,11 @@ class Recording(Mapping[str, HostArray]):
     def __repr__(self) -> str:
         return f"Recording({len(self)} taps, {self.about['dtype']}, {self.about['backend']})"
 
+    @property
+    def config(self) -> Config:
+        """Of the model. Raises CheckpointError where a file's settings are wrong."""
+        return _config(self.about, "trace")
+
     def save(self, path: StrPath, weights: Weights | None = None) -> None:
         """Write a safetensors file: the taps under their names, the inputs as `input.NAME`.
 
@@ -166,10 +171,12 @@ def _is_object(value: Any) -> bool:
 
 _FIELDS = {
     "order": _are_names,
-    "inputs": _are_names,
+    "inputs": lambda value: _are_names(value) and "image" in value,
     "ran": lambda value: _is_object(value) and all(map(_is_text, value.values())),
     "config": _is_object,
-    "weights": lambda value: _is_object(value) and _is_text(value.get("sha256")),
+    "weights": lambda value: (
+        _is_object(value) and _is_text(value.get("sha256")) and _is_text(value.get("path") or "")
+    ),
     "provenance": lambda value: _is_object(value) and all(map(_is_text, value.values())),
     "backend": _is_text,
     "dtype": _is_text,
@@ -182,15 +189,22 @@ def _weights(tensors: Mapping[str, HostArray], about: Mapping[str, Any], name: s
     recipe = about.get("preprocessing")
     origin = str(about["weights"].get("format", "vitref"))
     source = Source(path=name, format=origin, provenance=about["provenance"])
+    config = _config(about, name)
     try:
-        config = Config(**about["config"])
         pixels = Preprocessing(**recipe) if recipe else None
     except (ConfigError, TypeError) as error:
-        raise _damaged(name, f"settings of the model that are wrong ({error})") from None
+        raise _damaged(name, f"a preprocessing that is wrong ({error})") from None
     weights = Weights(tensors, config, preprocessing=pixels, source=source)
     if weights.source.sha256 != about["weights"]["sha256"]:
         raise _damaged(name, "weights that are not those the pass was made with (another sha256)")
     return weights
+
+
+def _config(about: Mapping[str, Any], name: str) -> Config:
+    try:
+        return Config(**about["config"])
+    except (ConfigError, TypeError) as error:
+        raise _damaged(name, f"settings of the model that are wrong ({error})") from None
 
 
 def _some(names: set[str]) -> str:

@@ -79,6 +79,7 @@ def test_exit_code_is_the_verdict(
             "image": None,
             "labels": None,
             "map": None,
+            "precision": None,
             "diagnose": command == "diagnose",
             "progress": None,
         }

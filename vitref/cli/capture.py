@@ -78,6 +78,7 @@ def register(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     _refuse_foreign(args)
+    _refuse_over_trace(args)
     given = _of_trace(args) if args.trace else _of_files(args)
     with _progress() as progress:
         found = _captured(args, given, {"out": args.out, "progress": progress})
@@ -128,19 +129,10 @@ def _of_trace(args: argparse.Namespace) -> Given:
             expected="a pass in evaluation",
             remedy="Record the reference again without train=.",
         )
-    try:
-        config = Config(**trace.about["config"])
-    except (TypeError, ConfigError) as error:
-        raise CheckpointError(
-            args.trace,
-            found=f"settings of the model that are wrong ({error})",
-            expected="a sound trace file",
-            remedy="Record the reference again with vitref trace.",
-        ) from None
     start = "cotangent."
     cotangent = {k.removeprefix(start): v for k, v in trace.inputs.items() if k.startswith(start)}
     loss = str(trace.about.get("loss", LOSSES[0]))
-    return Given(trace.inputs["image"], trace.inputs.get("labels"), cotangent or None, loss, config)
+    return Given(trace.inputs["image"], trace.inputs.get("labels"), cotangent or None, loss, trace.config)
 
 
 def _of_files(args: argparse.Namespace) -> Given:
@@ -191,6 +183,16 @@ def _refuse_foreign(args: argparse.Namespace) -> None:
             found=", ".join(wrong),
             expected="options of this kind of candidate and source",
             remedy="Leave the option out; vitref capture --help says where each belongs.",
+        )
+
+
+def _refuse_over_trace(args: argparse.Namespace) -> None:
+    if args.trace and os.path.realpath(args.out) == os.path.realpath(args.trace):
+        raise ConfigError(
+            f"--out {args.out}",
+            found="the file of --trace",
+            expected="another file",
+            remedy="Choose another name; the reference is needed for the comparison.",
         )
 
 

@@ -79,12 +79,12 @@ def compared(args: argparse.Namespace, *, diagnose: bool) -> int:
             progress=advance,
             **given,
         )
-    if args.html:
-        reports.save_page(report, args.html)
     if args.json:
         print_json(reports.plain(report))
     else:
         reports.show(report, console(), everything=args.all, top=args.top)
+    if args.html:
+        reports.save_page(report, args.html)
     return 0 if report.agrees else 1
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import vitref
 from vitref import recording
-from vitref.config import Config
 from vitref.recording import Recording
 from vitref.verify import candidate
 from vitref.weights import Weights
@@ -55,7 +54,7 @@ def proposed(source: str, known: str | None, trace: Recording) -> dict[str, Any]
     return candidate.propose(
         source,
         expected={tap: array.shape for tap, array in trace.items()},
-        config=Config(**trace.about["config"]),
+        config=trace.config,
         map=known,
         reference=trace.__getitem__,
     )

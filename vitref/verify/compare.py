@@ -22,8 +22,8 @@ from vitref.verify.evaluate import Evaluation, Model
 from vitref.verify.examine import Formats, examine, formats
 from vitref.verify.judged import Judged
 from vitref.verify.mistakes import Mistake
-from vitref.verify.precision import LADDER
-from vitref.verify.reference import resolve
+from vitref.verify.precision import LADDER, UNIT
+from vitref.verify.reference import Reference, resolve
 from vitref.verify.rule import RUNS
 from vitref.verify.steps import table
 from vitref.verify.verdicts import Report
@@ -84,7 +84,7 @@ def compare(
     _check_ends(model, dump.arrays)
     expected = steps.expected if model.differentiates else steps.shapes
     opened = open_candidate(dump, expected=expected, config=model.config, map=map, reference=values(model))
-    taps = _with_image(opened, given, model)
+    taps = _with_image(opened, given, held)
     _check_labels(given, model)
     _check_ends(model, taps)
     report("Reading", 0.0)
@@ -125,11 +125,11 @@ def values(model: Model) -> Callable[[str], HostArray]:
     return value
 
 
-def _with_image(opened: Mapping[str, HostArray], given: Mapping[str, HostArray], model: Model) -> Any:
+def _with_image(opened: Mapping[str, HostArray], given: Mapping[str, HostArray], held: Reference) -> Any:
     """The candidate's own image is a tap like any other, where it brings one."""
     if "image" not in given or "image" in opened:
         return opened
-    image = np.asarray(given["image"])
+    image, model = np.asarray(given["image"]), held.model
     if image.shape != model.image.shape:
         raise ConfigError(
             "input.image",
@@ -143,6 +143,14 @@ def _with_image(opened: Mapping[str, HostArray], given: Mapping[str, HostArray],
             found="values that are not finite in the candidate",
             expected="the pixels that it saw, preprocessed",
             remedy="Record it again.",
+        )
+    off = float(np.linalg.norm(image.astype(np.float64) - model.image))
+    if not held.pictures and off > 2 * UNIT["bfloat16"] * float(np.linalg.norm(model.image)):
+        raise ConfigError(
+            "input.image",
+            found="another image in the candidate",
+            expected="the image of the reference, at most rounded",
+            remedy='Compute both from the same image. To compare how it was preprocessed, name it "image".',
         )
     return With({"image": image}, opened)
 

@@ -7,8 +7,10 @@ named that does not explain its scope with rounding noise of its own; then it is
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+
+import numpy as np
 
 from vitref.run import title
 from vitref.verify import matched
@@ -63,12 +65,13 @@ def refuted(judged: Judged) -> dict[str, str]:
 
 @dataclass
 class _Named:
-    """A cause, and the scopes that it explains."""
+    """A cause, and the scopes that it explains; `taps`: those alone that it explains, () for all."""
 
     found: Found
     rivals: list[Found]
     windows: list[Window] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)
+    taps: Sequence[str] = ()
 
 
 class _Explanation:
@@ -121,12 +124,13 @@ class _Explanation:
                 continue
             lower = all(tap in ladder for tap in wrong[window])
             known = self._known(scope) or self._searched(scope, backward, most=1 if lower else 3)
+            explained = [tap for tap in wrong[window] if known and (not known.taps or tap in known.taps)]
             if known is not None:
-                self._note(known, window, wrong[window])
-                for tap in wrong[window]:
-                    ladder.pop(tap, None)
-            elif not lower:
-                self.unexplained += [g for tap in wrong[window] for g in self.judged.span(tap)[-1:]]
+                self._note(known, window, explained)
+            for tap in explained:
+                ladder.pop(tap, None)
+            rest = [tap for tap in wrong[window] if tap not in explained and not lower]
+            self.unexplained += [guilty for tap in rest for guilty in self.judged.span(tap)[-1:]]
 
     def _drifts(self, tap: str) -> bool:
         """Right from the candidate's own inputs: any mistake that does little would do there."""
@@ -169,10 +173,12 @@ class _Explanation:
         self.tried += len(search.made)
         if not self.ranked:
             self.ranked = dict(list(search.ranked.items())[:RANKED])
-        if not found:
-            return None
-        named = _Named(found[0], found[1:])
-        self.named.append(named)
+        named = _Named(found[0], found[1:]) if found else None
+        if named is None and most > 1:
+            part = search.partial(np.asarray([self.judged.limits(tap)[0] for tap in scope.wanted]))
+            named = _Named(part[0], [], taps=part[1]) if part else None
+        if named is not None:
+            self.named.append(named)
         return named
 
     def _plausible(self, scope: Scope, backward: bool) -> list[Mistake]:

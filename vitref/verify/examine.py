@@ -15,7 +15,7 @@ from vitref.array import HostArray
 from vitref.verify.evaluate import Cast, Done, Evaluation, Model
 from vitref.verify.measure import Measured, measured, worst_elements
 from vitref.verify.numerics import Realisation
-from vitref.verify.precision import rounded, stored_in
+from vitref.verify.precision import UNIT, rounded, stored_in
 from vitref.verify.rule import RUNS
 from vitref.verify.steps import COMPOSITE, Steps, bare
 
@@ -51,7 +51,17 @@ class Formats:
             if precision
             else {s.key: self.taps[o] for s in steps.steps for o in s.outputs if o in self.taps}
         )
-        return Realisation(precision or self.precision, seed, stored, accumulate, self.fused)
+        casts = frozenset() if precision else self._casts(steps)
+        return Realisation(precision or self.precision, seed, stored, accumulate, self.fused, casts)
+
+    def _casts(self, steps: Steps) -> frozenset[str]:
+        """The steps that store in a narrower format than what they take is stored in."""
+        return frozenset(
+            step.key
+            for step in steps.steps
+            for name in step.inputs
+            if UNIT[self.of(name)] < UNIT[self.of(step.outputs[0])]
+        )
 
 
 @dataclass
@@ -261,7 +271,9 @@ def formats(taps: Taps, steps: Steps) -> Formats:
     for tap, stored in found.items():
         components.setdefault(steps.makes[bare(tap)].component, {})[tap] = stored
     for tap in taps:
-        found.setdefault(tap, _most(components.get(steps.makes[bare(tap)].component, {})) or precision)
+        component = steps.makes[bare(tap)].component
+        alike = {} if component in PASSED_ON else components.get(component, {})
+        found.setdefault(tap, _most(alike) or precision)
     return Formats(precision, found)
 
 

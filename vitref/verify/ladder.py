@@ -27,25 +27,28 @@ PEAK = 4.0
 """How many times as large as the largest of own runs the largest error of an element may be."""
 STRUCTURED = 0.35
 """How much more structure than twice that of own runs an error may have."""
+CLOSE = float(np.log(2))
+"""Logarithm of a ratio that is as good as 1: of two such precisions the higher one is named."""
 LEAST = 0.25
 """An error far below the noise of a lower precision is not explained by it: then it would be larger."""
 
 
 def explained(judged: Judged) -> dict[str, str]:
     """Wrong tap -> the lower precision that explains it best, in words."""
-    found: dict[str, tuple[float, str]] = {}
+    found: dict[str, tuple[float, int, str]] = {}
     given, limit = Given(judged.taps, judged.steps), thresholds("bfloat16").ladder
     for window, wrong in windows(judged, given, judged.wrong).items():
         reference = evaluated(judged.held.model, None, given, window, wrong)
         stored = {tap: judged.formats.of(tap) for tap in wrong}
-        for words, runs in _rungs(judged, window, given, wrong):
+        for number, (words, runs) in enumerate(_rungs(judged, window, given, wrong)):
             for tap, measured in compared(judged.taps, reference, runs, stored).items():
                 ratio, own = measured.ratio(), [run[tap] for run in runs]
                 fits = LEAST <= ratio.whole <= limit and ratio.token <= 2 * limit
                 if fits and _looks_like(judged.taps[tap], reference[tap], own):
-                    rung = abs(float(np.log(ratio.whole))), words
+                    off = abs(float(np.log(ratio.whole)))
+                    rung = max(off - CLOSE, 0.0), number, words
                     found[tap] = min(found.get(tap, rung), rung)
-    return {tap: words for tap, (_, words) in found.items()}
+    return {tap: words for tap, (_, _, words) in found.items()}
 
 
 def windows(judged: Judged, given: Given, taps: list[str]) -> dict[Window, list[str]]:

@@ -26,11 +26,16 @@ CHUNKS = 8
 
 FORMS: dict[str, tuple[tuple[str, ...], ...]] = {
     "scores": (
-        (),
         (
-            "q * scale(q), xp.matrix_transpose(k)) -> q, xp.matrix_transpose(k)) * scale(q)",
-            "xp.matmul(ds, k) * scale(q) -> xp.matmul(ds * scale(q), k)",
-            "xp.matrix_transpose(ds), q * scale(q)) -> xp.matrix_transpose(ds * scale(q)), q)",
+            "q * scale(q), xp.matrix_transpose(k)) -> xp.stored(q * scale(q)), xp.matrix_transpose(k))",
+            "xp.matmul(ds, k) * scale(q) -> xp.stored(xp.matmul(ds, k)) * scale(q)",
+            "xp.matrix_transpose(ds), q * scale(q)) -> xp.matrix_transpose(ds), xp.stored(q * scale(q)))",
+        ),
+        (
+            "xp.matmul(q * scale(q), xp.matrix_transpose(k)), Saved -> "
+            "xp.stored(xp.matmul(q, xp.matrix_transpose(k))) * scale(q), Saved",
+            "xp.matmul(ds, k) * scale(q) -> xp.matmul(xp.stored(ds * scale(q)), k)",
+            "xp.matrix_transpose(ds), q * scale(q)) -> xp.matrix_transpose(xp.stored(ds * scale(q))), q)",
         ),
     ),
     "cross_entropy": (
@@ -41,7 +46,8 @@ FORMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ),
     ),
 }
-"""Component -> the forms in which right programs write it, as edits of the reference."""
+"""Component -> the forms in which right programs write it, as edits of the reference. `xp.stored` rounds to
+the storage format: where one program has one step, another has two."""
 
 FUSED = {"softmax": ("xp.sum(y * dy, axis=-1, keepdims=True) -> xp.sum_of_rounded(y * dy)",)}
 """The same for fused attention: in the gradient of the softmax it takes the sum of dy_c y_c over the
@@ -49,10 +55,11 @@ attention's output, which is rounded, for that of dp_j p_j over the keys."""
 
 
 class At(NamedTuple):
-    """The path of a step, and the format in which it stores."""
+    """The path of a step, the format in which it stores, and whether its inputs are rounded to it first."""
 
     path: str
     stored: str
+    casts: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,6 +127,9 @@ class Realisation:
     accumulate  sums over rows are rounded to the storage format after every row, as some libraries do for
                 gradients of parameters
     fused       attention may be one fused kernel
+    casts       steps whose inputs are stored in a wider format than they are computed in (autocast):
+                there they are rounded first. Elsewhere inputs stay as they come: a kernel that is fused with
+                the step before takes what that did not round
     """
 
     precision: str
@@ -127,6 +137,7 @@ class Realisation:
     stored: Mapping[str, str] = field(default_factory=dict)
     accumulate: bool = False
     fused: bool = False
+    casts: frozenset[str] = frozenset()
 
     @property
     def dtype(self) -> type:
@@ -146,7 +157,7 @@ class Realisation:
 
     def at(self, path: str, parameters: Mapping[str, str]) -> "At":
         """Where a step is, and how it stores (`vitref.run` hands it to the kernels as their workspace)."""
-        return At(path, self.stored.get(path, self.precision))
+        return At(path, self.stored.get(path, self.precision), path in self.casts)
 
     def _form(self, name: str) -> tuple[str, ...]:
         return FORMS[name][self.seed % len(FORMS[name])]
@@ -154,13 +165,15 @@ class Realisation:
     def _kernel(self, name: str, part: Any, rng: np.random.Generator) -> Any:
         def forward(*arrays: Array, ws: At, keep: bool, xp: Namespace, **static: Any) -> tuple[Array, Any]:
             chosen, static = at(part, ws.path, static)
-            given = _each(arrays, ws.stored)
+            count = len(arrays) - len(chosen.PARAMS)
+            inputs = _each(arrays[:count], ws.stored if ws.casts else "")
+            given = [*inputs, *_each(arrays[count:], ws.stored)]
             y, saved = chosen.forward(*given, **static, xp=self._namespace(rng, ws.stored))
             return _stored(y, ws.stored), (saved, chosen)
 
         def backward(dy: Array, saved: Any, *, ws: At, xp: Namespace) -> tuple[Array, ...]:
             (inner, chosen), fmt = saved, ws.stored
-            dy = tuple(_each(dy, fmt)) if isinstance(dy, tuple) else _stored(dy, fmt)
+            dy = _stored(dy, fmt if ws.casts else "")
             grads = chosen.backward(dy, inner, xp=self._namespace(rng, fmt))
             return tuple(None if g is None else _stored(g, fmt) for g in grads)
 
@@ -229,7 +242,11 @@ def namespace(
         return np.asarray(total(x, axis=-1, keepdims=True) + size * noise)
 
     inexact = {name: nearly(getattr(NUMPY, name)) for name in ("exp", "erf", "tanh", "sqrt", "log", "log1p")}
-    sums_ = {"matmul": matmul, "sum": total, "mean": mean, "sum_of_rounded": sum_of_rounded}
+
+    def kept(x: HostArray) -> HostArray:
+        return np.asarray(_stored(x, stored))
+
+    sums_ = {"stored": kept, "matmul": matmul, "sum": total, "mean": mean, "sum_of_rounded": sum_of_rounded}
     return SimpleNamespace(**{**vars(NUMPY), **inexact, **sums_})
 
 

@@ -16,6 +16,7 @@ from vitref import images, labels, recording
 from vitref.array import HostArray
 from vitref.call import final_output
 from vitref.errors import ConfigError
+from vitref.graph import supervised
 from vitref.images import sources
 from vitref.recording import Recording
 from vitref.verify.evaluate import Model
@@ -70,8 +71,8 @@ def resolve(
         for what in given + [what for what, is_set in settings.items() if is_set]:
             raise _contradiction(what, f"{what} beside a trace, which has its own", f"Leave {what} out.")
         model_weights = _weights_of(trace, weights)
-        pixels, pictures = np.asarray(trace.inputs["image"], np.float64), ()
-        ends = _stored_ends(trace)
+        pixels, pictures = _stored_image(trace, model_weights), ()
+        ends = _stored_ends(trace, model_weights)
         name = "a trace in memory" if isinstance(reference, Recording) else str(reference)
     model = Model(
         {key: np.asarray(array, np.float64) for key, array in model_weights.items()},
@@ -115,7 +116,7 @@ def _weights_of(trace: Recording, weights: Any) -> Weights:
     if weights is None and trace.weights is not None:
         return trace.weights
     if weights is None:
-        weights = said["path"]
+        weights = said.get("path")
         if weights is None or not Path(weights).exists():
             raise ConfigError(
                 "weights",
@@ -171,6 +172,7 @@ def _ends(
     if truth is not None and cotangent is not None:
         raise _contradiction("labels, cotangent", "both", "Leave one out.")
     if truth is not None:
+        _check_loss(loss)
         checked = labels.check(truth, images_, weights.config.classes, loss, smoothing, "float64")
         return {"labels": checked, "loss": loss}
     if cotangent is None:
@@ -179,13 +181,42 @@ def _ends(
     return {"cotangents": {name: np.asarray(array, np.float64) for name, array in named.items()}}
 
 
-def _stored_ends(trace: Recording) -> dict[str, Any]:
+def _stored_image(trace: Recording, weights: Weights) -> HostArray:
+    pixels, config = np.asarray(trace.inputs["image"], np.float64), weights.config
+    if pixels.ndim != 4 or pixels.shape[1:] != (config.channels, *config.image_size):
+        raise ConfigError(
+            "reference",
+            found=f"a trace whose image has the shape {pixels.shape}",
+            expected=f"(images, {config.channels}, {config.image_size[0]}, {config.image_size[1]})",
+            remedy="Record it again with vitref trace.",
+        )
+    if not np.isfinite(pixels).all():
+        raise ConfigError(
+            "reference",
+            found="a trace whose image has values that are not finite",
+            expected="pixels, preprocessed",
+            remedy="Record it again with vitref trace.",
+        )
+    return pixels
+
+
+def _stored_ends(trace: Recording, weights: Weights) -> dict[str, Any]:
     start = "cotangent."
     inputs = trace.inputs
     if "labels" in inputs:
-        return {"labels": np.asarray(inputs["labels"]), "loss": trace.about.get("loss", "cross_entropy")}
+        loss = trace.about.get("loss", "cross_entropy")
+        _check_loss(loss)
+        classes = weights.config.classes
+        checked = labels.check(inputs["labels"], len(inputs["image"]), classes, loss, 0.0, "float64")
+        return {"labels": checked, "loss": loss}
     given = {name.removeprefix(start): a for name, a in inputs.items() if name.startswith(start)}
     return {"cotangents": {name: np.asarray(array, np.float64) for name, array in given.items()}}
+
+
+def _check_loss(loss: Any) -> None:
+    if loss not in supervised.LOSSES:
+        losses = ", ".join(supervised.LOSSES)
+        raise ConfigError("loss", found=repr(loss), expected=f"one of {losses}", remedy="Name one of these.")
 
 
 def _contradiction(where: str, found: str, remedy: str) -> ConfigError:

@@ -68,6 +68,30 @@ class Search:
             return self._confirm(self._in_one_step(time.monotonic() + self.budget))
         return self._together(singles)
 
+    def partial(self, limits: HostArray) -> tuple[Found, list[str]] | None:
+        """The single mistake that explains most of the wrong taps and leaves the others as they are, and
+        what it explains. For a scope with several mistakes, not all of which are known.
+
+        `limits`: of every tap of the scope.
+        """
+        before, best = self.scope.ratios(self.scope.error), None
+        for combination in sorted(self._alone(), key=self._cost)[:CONFIRMED]:
+            off = self.made[combination]
+            assert off is not None
+            after = self.scope.ratios(self.scope.error - off)
+            explained = (before > limits) & (after <= limits)
+            worse = (after > limits) & (after > 1.01 * before)
+            measured = self.scope.confirmed(combination) if explained.any() and not worse.any() else None
+            if measured is None:
+                continue
+            taps = [tap for tap, fits in zip(self.scope.wanted, explained, strict=True) if fits]
+            left = max(measured[tap].ratio().whole for tap in taps)
+            if left <= thresholds(self.scope.formats.precision).explained and (
+                best is None or len(taps) > len(best[1])
+            ):
+                best = Found(combination, left, float(before[explained].max()), 0.0), taps
+        return best
+
     @property
     def ranked(self) -> dict[str, float]:
         """Mistake -> what it leaves by itself, best first; the empty name stands for no mistake."""

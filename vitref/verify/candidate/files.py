@@ -154,16 +154,15 @@ def _manifest(folder: str) -> dict[str, str]:
 
 
 def _files(folder: str) -> list[str]:
-    try:
-        paths = [
-            os.path.join(parent, name)
-            for parent, _, names in os.walk(folder)
-            for name in names
-            if name.endswith(SUFFIXES) and not name.startswith(".") and not name.endswith(_SKIPPED)
-        ]
-    except OSError as error:
-        raise refusals.unreadable(folder, error) from error
-    return sorted(paths)
+    def unreadable(error: OSError) -> None:
+        raise refusals.unreadable(str(error.filename or folder), error) from error
+
+    return sorted(
+        os.path.join(parent, name)
+        for parent, _, names in os.walk(folder, onerror=unreadable)
+        for name in names
+        if name.endswith(SUFFIXES) and not name.startswith(".") and not name.endswith(_SKIPPED)
+    )
 
 
 def _no_arrays(where: str, found: str) -> CheckpointError:

@@ -4,9 +4,9 @@
     {"blocks.0": [[...], ...], "head": [...]}                         several
     {"head": {"shape": [2, 10], "data": [...], "dtype": "float32"}}   data flat or nested; dtype optional
 
-JSON has no dtypes. Where none is said, an array whose numbers all have at most nine significant digits is
-float32, which nine digits determine, and any other float64; labels are int64 where they are whole. A JSON
-file is held in memory as a whole, unlike the other kinds.
+JSON has no dtypes. Where none is said, an array is float32 when its numbers all are float32 numbers, or have at
+most nine significant digits, which determine one; any other is float64; labels are int64 where they are whole.
+A JSON file is held in memory as a whole, unlike the other kinds.
 """
 
 import json
@@ -93,7 +93,12 @@ def _described(value: dict[str, Any], where: str) -> tuple[HostArray, np.dtype[A
     known: dict[str, np.dtype[Any]] = {**DTYPES, **INTEGERS}
     if dtype is not None and (not isinstance(dtype, str) or dtype not in known):
         raise _wrong(where, f"the dtype {ascii(dtype)[:60]}; known are {', '.join(known)}")
-    array: HostArray = data.reshape(shape)
+    if dtype in INTEGERS and data.size and data.dtype != np.int64:
+        raise _wrong(where, f"numbers that are not whole as {dtype}")
+    try:
+        array: HostArray = data.reshape(shape)
+    except ValueError:
+        raise _wrong(where, f"the shape {ascii(shape)[:60]}, larger than an array can be") from None
     return array, None if dtype is None else known[dtype]
 
 
@@ -109,8 +114,10 @@ def _numbers(value: Any, where: str) -> HostArray:
 
 
 def _guessed(array: HostArray) -> HostArray:
-    short = all(float(f"{value:.9g}") == value for value in array.ravel().tolist())
-    return array.astype(np.float32 if short else np.float64)
+    with np.errstate(over="ignore"):
+        narrow = array.astype(np.float32)
+    short = np.array_equal(narrow, array) or all(float(f"{v:.9g}") == v for v in array.ravel().tolist())
+    return narrow if short else array.astype(np.float64)
 
 
 def _wrong(where: str, found: str) -> CheckpointError:

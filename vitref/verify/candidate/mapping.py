@@ -121,12 +121,17 @@ def _sizes(value: Any, key: str, where: str) -> tuple[Any, ...]:
     if value == WHOLE and key != "transpose":
         return (WHOLE,)
     symbols = () if key == "transpose" else SYMBOLS
-    if isinstance(value, (list, tuple)) and all(type(v) is int or v in symbols for v in value):
+    if isinstance(value, (list, tuple)) and all(_is_size(v, key) or v in symbols for v in value):
         return tuple(value)
     expected = (
         "a list of axes" if key == "transpose" else f"a list of sizes: whole numbers or {', '.join(SYMBOLS)}"
     )
     raise wrong(where, f"{key} {ascii(value)[:60]}", expected)
+
+
+def _is_size(value: Any, key: str) -> bool:
+    """Whether it is a whole number that a size, or with "transpose" an axis, can be."""
+    return type(value) is int and (key == "transpose" or value >= -1)
 
 
 def changed(

@@ -28,9 +28,6 @@ def from_any(what: str, array: Any) -> HostArray:
 
     Raises ConfigError for anything else, and for what is neither of floats nor of integers.
     """
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(array, torch.Tensor):
-        return from_torch(array)
     found = _converted(what, array)
     if found.dtype.kind not in "fiu" and found.dtype != ml_dtypes.bfloat16:
         raise _wrong(what, f"values of dtype {found.dtype}")
@@ -56,7 +53,10 @@ def is_float(array: HostArray) -> bool:
 
 
 def _converted(what: str, array: Any) -> HostArray:
+    torch = sys.modules.get("torch")
     try:
+        if torch is not None and isinstance(array, torch.Tensor):
+            return from_torch(array)
         if hasattr(array, "__cuda_array_interface__") and hasattr(array, "get"):
             return np.asarray(array.get())
         if hasattr(array, "__array__") or isinstance(array, (int, float, list, tuple)):

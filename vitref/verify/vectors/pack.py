@@ -39,9 +39,9 @@ def write(folder: StrPath, *, force: bool = False) -> dict[str, Any]:
     when the folder exists and is neither empty nor, with `force`, a pack, or cannot be written.
     """
     target = Path(path_text(folder)).absolute()
-    _require_free(target, force)
     new = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     try:
+        _require_free(target, force)
         new.mkdir()
         content = _fill(new)
         _put(new, target)
