@@ -103,6 +103,8 @@ def rewritten(path: Path, tensors: dict[str, Any] | None = None, **changes: Any)
     ("changes", "message"),
     [
         ({"format": "vitref trace 2"}, "found the format 'vitref trace 2'"),
+        ({"inputs": ["labels"]}, "inputs cannot be read"),
+        ({"weights": {"sha256": "0", "path": 5}}, "weights cannot be read"),
         ({"format": "trace"}, "metadata of 'trace'"),
         ({"format": ...}, "metadata of None"),
         ({"order": ...}, "metadata in which order cannot be read"),
@@ -112,7 +114,7 @@ def rewritten(path: Path, tensors: dict[str, Any] | None = None, **changes: Any)
         ({"config": []}, "metadata in which config"),
         ({"weights": {}, "inputs": "image"}, "metadata in which inputs, weights"),
         ({"config": {"width": 3}}, "settings of the model that are wrong"),
-        ({"preprocessing": {"size": 3}}, "settings of the model that are wrong"),
+        ({"preprocessing": {"size": 3}}, "a preprocessing that is wrong"),
         ({"weights": {"sha256": "0"}}, "another sha256"),
         ({"tensors": {"extra": np.ones(2)}}, "tensors other than it lists: extra"),
         ({"tensors": {"tokens": None}}, "tensors other than it lists: tokens"),

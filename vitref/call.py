@@ -214,7 +214,7 @@ def run_pass(
     cotangents or taps that do not fit the model.
     """
     given: dict[str, Array] = {}
-    _check_loss(labels, loss, label_smoothing)
+    check_loss(labels, loss, label_smoothing)
     usable = {} if call.backend.on_device else outs
     with call.scope():
         if labels is not None:
@@ -357,8 +357,8 @@ def final_output(config: Config) -> str:
     return "logits" if config.classes else "head_input"
 
 
-def _check_loss(labels: Any, loss: Any, label_smoothing: Any) -> None:
-    """The settings of a loss that is not there would do nothing, so they are refused."""
+def check_loss(labels: Any, loss: Any, label_smoothing: Any) -> None:
+    """Raise ConfigError for an unknown loss, and for settings of one that is not there: they do nothing."""
     if not isinstance(loss, str) or loss not in supervised.LOSSES:
         losses = ", ".join(supervised.LOSSES)
         raise ConfigError("loss", found=repr(loss), expected=f"one of {losses}", remedy="Name one of these.")

@@ -199,3 +199,11 @@ def test_onnx(reference: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "blocks.1.attn.softmax" in captured("port.safetensors")[0]
     assert run(capsys, *argv, "--own-names")[0] == 0
     assert {"logits", "v7"} < set(captured("port.safetensors")[0])
+
+
+def test_the_reference_is_not_overwritten(reference: str, capsys: pytest.CaptureFixture[str]) -> None:
+    before = Path(reference).read_bytes()
+    code, _, err = run(capsys, "--python", "model.py:logits", "--trace", reference, "--out", f"./{reference}")
+    assert code == 1
+    assert "the file of --trace" in err
+    assert Path(reference).read_bytes() == before

@@ -202,6 +202,15 @@ def test_a_proposal_keeps_what_is_known(trace: Path, tmp_path: Path) -> None:
     assert json.loads(out.read_text())["feature"] is None
 
 
+def test_a_proposal_by_the_candidates_own_image(trace: Path, tmp_path: Path) -> None:
+    taps = recording.load(trace)
+    arrays = {"input.image": taps.inputs["image"], "feature": taps["pool"], "scores": taps["logits"]}
+    port, out = tmp_path / "port.safetensors", tmp_path / "map.json"
+    save_tensors(port, arrays, {})
+    assert main(["compare", "bundled", str(port), "--propose-map", str(out)]) == 0
+    assert json.loads(out.read_text()).keys() == {"feature", "scores"}
+
+
 def test_no_map_for_known_names(trace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.savez(tmp_path / "port.npz", logits=recording.load(trace)["logits"])
     argv = ["compare", "bundled", str(tmp_path / "port.npz"), "--image", str(DIGIT)]

@@ -19,13 +19,14 @@ def write(
     """Write the map to `path`, to be checked by a person; the exit code.
 
     Taps are proposed by the shapes and values of the taps that the reference has: weights that compute
-    `image`, or the file of a trace. `known` is a map whose entries are kept.
+    `image`, or the candidate's own where there is no other; or the file of a trace. `known` is a map whose
+    entries are kept.
     """
-    trace = (
-        vitref.trace(reference, image, labels)
-        if isinstance(reference, Weights)
-        else recording.load(reference)
-    )
+    if not isinstance(reference, Weights):
+        trace = recording.load(reference)
+    else:
+        shown = candidate.extras(source).inputs.get("image") if image is None else image
+        trace = vitref.trace(reference, shown, labels)
     entries = proposed(source, known, trace)
     if not entries:
         print(f"{source}: every name is known, no map is needed")

@@ -13,9 +13,8 @@ import numpy as np
 
 from vitref.array import HostArray
 from vitref.errors import ConfigError
-from vitref.labels import ROUNDING
 from vitref.verify import diagnose as diagnosis
-from vitref.verify import findings, ladder
+from vitref.verify import ends, findings, ladder
 from vitref.verify.candidate import files
 from vitref.verify.candidate.opening import extras, open_candidate
 from vitref.verify.evaluate import Evaluation, Model
@@ -81,12 +80,13 @@ def compare(
     )
     model = held.model
     steps = table(model.config, len(model.image), model.loss if model.labels is not None else None)
-    _check_ends(model, dump.arrays)
+    ends.check_cotangents(model, steps.shapes)
+    ends.check_candidate(model, given)
+    if map is None:
+        ends.require(model, dump.arrays)
     expected = steps.expected if model.differentiates else steps.shapes
     opened = open_candidate(dump, expected=expected, config=model.config, map=map, reference=values(model))
     taps = _with_image(opened, given, held)
-    _check_labels(given, model)
-    _check_ends(model, taps)
     report("Reading", 0.0)
     kinds = formats(taps, steps) if precision is None else _stated(precision, taps)
     found = examine(held.model, taps, steps, kinds, advance=lambda share: report("Measuring", share))
@@ -183,28 +183,3 @@ def _stated(precision: Any, taps: Iterable[str]) -> Formats:
             remedy="Name one of these.",
         )
     return Formats(precision, dict.fromkeys(taps, precision))
-
-
-def _check_labels(given: Mapping[str, HostArray], model: Model) -> None:
-    """The candidate's own labels, where it brings them, are those of the reference."""
-    if model.labels is None or "labels" not in given:
-        return
-    labels = np.asarray(given["labels"])
-    if labels.shape == model.labels.shape and not np.allclose(labels, model.labels, atol=ROUNDING):
-        raise ConfigError(
-            "input.labels",
-            found="other labels in the candidate",
-            expected="those of the reference",
-            remedy="Compute both with the same labels.",
-        )
-
-
-def _check_ends(model: Model, taps: Iterable[str]) -> None:
-    first = next((tap for tap in taps if tap.endswith((":dy", ":grad")) or tap == "loss"), None)
-    if first is not None and not model.differentiates:
-        raise ConfigError(
-            "labels, cotangent",
-            found=f"{first} in the candidate, and a reference without a backward pass",
-            expected="the labels of the loss, or the cotangent that the backward pass began with",
-            remedy="Give labels= (--labels) or cotangent=, or a trace that was recorded with one of them.",
-        )

@@ -23,7 +23,7 @@ def report(judged: Judged, causes: Diagnosis | None, about: Mapping[str, Any]) -
     outcome = "differ" if guilty else "agree"
     if outcome == "agree" and "lower precision" in named:
         outcome = "agree in lower precision"
-    if outcome == "agree" and "systematic" in named:
+    if "systematic" in named:
         outcome = "differ"
     return Report(
         outcome,

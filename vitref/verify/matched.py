@@ -33,7 +33,9 @@ HIDDEN = 3.0
 """A mistake that would stand out by more than so many thresholds is no mistake below the noise."""
 MANY = 6
 """So many windows tell which mistakes could hide."""
-FAINT = 1e-3
+TENFOLD, FEW_TENTHS = 10.0, 0.1
+"""By how much eps is changed to measure its effect, and the share of that from which on it is believed."""
+FAINT = 1e-5
 """Multiples of the noise below which a mistake does nothing."""
 
 
@@ -89,7 +91,9 @@ def filtered(judged: Judged, given: Given, ground: Ground, mistakes: Iterable[Mi
     clean = _windows(judged, given)
     if not clean:
         return Filtered()
-    hidden = _hidden(judged, given, ground, mistakes, clean)
+    mistakes = list(mistakes)
+    another = _another_eps(ground, mistakes)
+    hidden = [*_hidden(judged, given, ground, mistakes, clean), *another]
     sums = {one: _Sums() for one in hidden}
     for window in clean:
         _add(judged, given, ground, window, sums)
@@ -100,11 +104,23 @@ def filtered(judged: Judged, given: Given, ground: Ground, mistakes: Iterable[Mi
         if not total.dd:
             continue
         alpha, spread = total.alpha()
-        if spread >= limit:
+        if one in another:
+            eps = ground.model.config.eps * (1 + (TENFOLD - 1) * alpha)
+            if abs(alpha) >= max(FEW_TENTHS, 4 * spread) and eps > 0:
+                there.append((alpha * alpha * total.dd, one._replace(value=eps), 1.0, total))
+        elif spread >= limit:
             undecided.append(one.name)
         elif LEAST <= alpha <= MOST:
             there.append((alpha * alpha * total.dd, one, alpha, total))
     return Filtered(tuple(_causes(judged, there)), tuple(dict.fromkeys(undecided)))
+
+
+def _another_eps(ground: Ground, mistakes: list[Mistake]) -> list[Hypothesis]:
+    """The mistake whose constant is estimated by its share: what a small change of eps does is in proportion."""
+    eps = ground.model.config.eps * TENFOLD
+    return [
+        Hypothesis(m, eps) for m in mistakes if m.name == "eps" and m.free and m.free.low < eps < m.free.high
+    ]
 
 
 def _windows(judged: Judged, given: Given) -> list[Window]:

@@ -16,8 +16,11 @@ UNIT = {**ROUNDING, "tf32": 2.0**-11}
 LADDER = ("float64", "float32", "tf32", "float16", "bfloat16")
 """From the most digits to the fewest."""
 
-TELLING = 32
-"""Fewer different numbers than these do not tell a format: 0, 1 and 0.5 are in all of them."""
+TELLING = 5
+"""Fewer different numbers of more than `SHORT` binary digits than these do not tell a format."""
+
+SHORT = 4
+"""Numbers of so few binary digits (0, 1, 0.5) are in all formats, and tell none."""
 
 
 def computed_in(precision: str) -> type:
@@ -34,8 +37,9 @@ def stored_in(array: HostArray) -> str | None:
     if values.dtype.name in ("bfloat16", "float16"):
         return values.dtype.name
     flat = values.reshape(-1)
-    sample = flat[:: max(1, flat.size // 4096)]
-    if np.unique(sample[sample != 0]).size < TELLING:
+    sample = np.unique(flat[:: max(1, flat.size // 4096)]).astype(np.float64)
+    digits = np.frexp(sample)[0] * 2**SHORT
+    if np.count_nonzero(digits != np.round(digits)) < TELLING:
         return None
     return next(name for name in ("bfloat16", "float16", "float32", "float64") if _holds(name, flat))
 

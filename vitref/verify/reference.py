@@ -14,10 +14,10 @@ import numpy as np
 
 from vitref import images, labels, recording
 from vitref.array import HostArray
-from vitref.call import final_output
+from vitref.call import check_loss, final_output
 from vitref.errors import ConfigError
-from vitref.graph import supervised
 from vitref.images import sources
+from vitref.interchange import on_host
 from vitref.recording import Recording
 from vitref.verify.evaluate import Model
 from vitref.weights import Weights, load
@@ -171,14 +171,27 @@ def _ends(
 ) -> dict[str, Any]:
     if truth is not None and cotangent is not None:
         raise _contradiction("labels, cotangent", "both", "Leave one out.")
+    check_loss(truth, loss, smoothing)
     if truth is not None:
-        _check_loss(loss)
         checked = labels.check(truth, images_, weights.config.classes, loss, smoothing, "float64")
         return {"labels": checked, "loss": loss}
     if cotangent is None:
         return {}
     named = cotangent if isinstance(cotangent, Mapping) else {final_output(weights.config): cotangent}
-    return {"cotangents": {name: np.asarray(array, np.float64) for name, array in named.items()}}
+    return {"cotangents": {str(name): _cotangent(str(name), array) for name, array in named.items()}}
+
+
+def _cotangent(name: str, array: Any) -> HostArray:
+    what = f"cotangent[{name!r}]"
+    try:
+        return np.asarray(on_host(what, array), np.float64)
+    except (TypeError, ValueError):
+        raise ConfigError(
+            what,
+            found=f"a {type(array).__name__}",
+            expected="an array of numbers of the output's shape",
+            remedy="Give it as a NumPy array.",
+        ) from None
 
 
 def _stored_image(trace: Recording, weights: Weights) -> HostArray:
@@ -205,18 +218,12 @@ def _stored_ends(trace: Recording, weights: Weights) -> dict[str, Any]:
     inputs = trace.inputs
     if "labels" in inputs:
         loss = trace.about.get("loss", "cross_entropy")
-        _check_loss(loss)
+        check_loss(inputs["labels"], loss, 0.0)
         classes = weights.config.classes
         checked = labels.check(inputs["labels"], len(inputs["image"]), classes, loss, 0.0, "float64")
         return {"labels": checked, "loss": loss}
     given = {name.removeprefix(start): a for name, a in inputs.items() if name.startswith(start)}
     return {"cotangents": {name: np.asarray(array, np.float64) for name, array in given.items()}}
-
-
-def _check_loss(loss: Any) -> None:
-    if loss not in supervised.LOSSES:
-        losses = ", ".join(supervised.LOSSES)
-        raise ConfigError("loss", found=repr(loss), expected=f"one of {losses}", remedy="Name one of these.")
 
 
 def _contradiction(where: str, found: str, remedy: str) -> ConfigError:

@@ -27,7 +27,7 @@ CONFIRMED = 8
 """How many of the best are confirmed, in the order of what they leave."""
 NEAR = 60.0
 """Multiples of the threshold that may be left for a hypothesis to be worth confirming."""
-CLEAN = 2.5
+CLEAN = 2.0
 """Multiples of its own noise that a right explanation leaves at most, as a rule."""
 THREADS = 4
 BEAM = 10

@@ -163,6 +163,44 @@ def test_json_of_one_list_and_short_numbers(case: Any, tmp_path: Path) -> None:
     assert np.array_equal(read, short)
 
 
+def test_json_of_float32_numbers_written_as_float64(case: Any, tmp_path: Path) -> None:
+    values = case.trace["logits"].astype(np.float32)
+    (tmp_path / "logits.json").write_text(json.dumps(values.tolist()))
+    read = case.open(tmp_path / "logits.json")["logits"]
+    assert read.dtype == np.float32
+    assert np.array_equal(read, values)
+
+
+def test_json_of_float64_numbers_stays_float64(case: Any, tmp_path: Path) -> None:
+    (tmp_path / "logits.json").write_text(json.dumps(case.trace["logits"].tolist()))
+    read = case.open(tmp_path / "logits.json")["logits"]
+    assert read.dtype == np.float64
+    assert np.array_equal(read, case.trace["logits"])
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"shape": [10**24, 0], "data": []},
+        {"shape": [2], "data": [0.7, 1.2], "dtype": "int64"},
+        {"shape": [2, 5], "data": [1] * 9},
+    ],
+)
+def test_json_whose_shape_or_dtype_does_not_fit(case: Any, tmp_path: Path, entry: dict[str, Any]) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({"logits": entry}))
+    with pytest.raises(CheckpointError, match="logits"):
+        case.open(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("name", ["\x1b[31mred", "a\nb", "\ud800"])
+@pytest.mark.parametrize("value", [[[0.5] * 5] * 2, 3])
+def test_names_that_a_terminal_would_act_on(case: Any, tmp_path: Path, name: str, value: Any) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({name: value}))
+    with pytest.raises(CheckpointError) as raised:
+        case.open(tmp_path / "a.json")
+    assert str(raised.value).isprintable()
+
+
 def test_json_integers_are_numbers_of_a_tap(case: Any, tmp_path: Path) -> None:
     content = {"logits": [[0, 1, 2, 3, 4]] * 2, "input.labels": [1, 2]}
     (tmp_path / "a.json").write_text(json.dumps(content))

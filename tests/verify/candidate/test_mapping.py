@@ -103,6 +103,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     "an unknown entry": ({"a": {"tap": "embed", "permute": [0, 1]}}, "the entry 'permute'"),
     "no tap": ({"a": {"reshape": [2]}}, "no tap"),
     "a size that is no number": ({"a": {"tap": "embed", "reshape": ["N", "X"]}}, "reshape"),
+    "a size below -1": ({"a": {"tap": "embed", "reshape": [-2, 12]}}, "a list of sizes"),
     "an axis by name": ({"a": {"tap": "embed", "transpose": ["N", "T"]}}, "a list of axes"),
     "a reshape that does not fit": ({"a": {"tap": "embed", "reshape": [2, 5, 5]}}, "do not fit"),
     "axes that are no permutation": ({"a": {"tap": "embed", "transpose": [0, 1, 1]}}, "do not fit"),

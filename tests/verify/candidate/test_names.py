@@ -178,6 +178,7 @@ def test_a_module_that_runs_twice_is_left_out(case: Any) -> None:
     candidate = case.open(arrays)
     assert list(candidate) == ["blocks.0"]
     assert "more than once" in candidate.left_out["vit.layers.0.dropout"]
+    assert "vit.layers.0.dropout" in candidate.remarks[-1]
 
 
 ONNX = {

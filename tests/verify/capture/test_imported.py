@@ -64,3 +64,10 @@ def test_missing_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(BackendError, match="pip install onnxruntime"):
         imported.library("onnxruntime")
+
+
+@pytest.mark.parametrize("status", ["0", "'no weights'"])
+def test_a_script_that_exits_has_failed(port: Path, status: str) -> None:
+    port.write_text(f"import sys\n\nsys.exit({status})\n")
+    with pytest.raises(ConfigError, match="SystemExit"):
+        imported.named("capture_port.py:build", "--python")

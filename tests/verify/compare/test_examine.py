@@ -132,7 +132,9 @@ def test_few_numbers_take_the_format_of_their_kind() -> None:
     taps = {tap: rounded(a, "float16") for tap, a in models.forward_only(models.planted()).items()}
     assert formats(taps, steps()).of("logits") == "float16"
     alone = formats({"logits": rounded(models.planted()["logits"], "float16")}, steps())
-    assert alone.precision == "float32"
+    assert alone.precision == "float16"
+    alone = formats({"logits": np.tile([1.0, 0.5], (2, 5))}, steps())
+    assert alone.precision == "float64"
     alone = formats({"logits": models.planted()["logits"].astype(np.float16)}, steps())
     assert alone.precision == "float16"
 

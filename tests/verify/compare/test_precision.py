@@ -98,9 +98,11 @@ def test_a_dtype_of_sixteen_bits_is_taken_at_its_word() -> None:
 
 
 def test_few_numbers_tell_no_format() -> None:
-    few = np.tile(np.arange(TELLING, dtype=np.float64), 50)
-    assert stored_in(few) is None
-    assert stored_in(np.append(few, [50.0])) == "bfloat16"
+    whole = np.tile(np.arange(16, dtype=np.float64), 50)
+    assert stored_in(whole) is None
+    long = rounded(np.array([1.13, 1.29, 1.41, 1.57, 1.83]), "bfloat16")
+    assert stored_in(np.append(whole, long[1:])) is None
+    assert stored_in(np.append(whole, long)) == "bfloat16"
     assert stored_in(np.zeros((3, 4))) is None
     assert stored_in(np.zeros((0, 4))) is None
 

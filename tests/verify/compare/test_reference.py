@@ -283,3 +283,80 @@ def test_the_inputs_are_left_alone() -> None:
     before = {tap: array.copy() for tap, array in models.planted().items()}
     report_of(models.planted())
     assert all(np.array_equal(before[tap], models.planted()[tap]) for tap in before)
+
+
+@pytest.mark.parametrize(
+    "labels", [[0, 0], [1, 2, 3], [5, 100], np.eye(7)[[0, 0]], np.full((2, 7), np.nan)], ids=str
+)
+def test_other_labels_in_the_candidate(labels: Any) -> None:
+    refused({"input.labels": np.asarray(labels), **models.logits(right())}, "labels")
+
+
+def test_the_same_labels_in_another_form() -> None:
+    for labels in (np.asarray(LABELS), np.eye(7, dtype=np.float16)[LABELS]):
+        candidate = {"input.labels": labels, **models.logits(right())}
+        assert outcome(models.reference(), candidate, weights=models.weights()) == "agree"
+
+
+def test_other_cotangents_in_the_candidate() -> None:
+    image, rng = models.image(), np.random.default_rng(0)
+    own, other = rng.standard_normal((2, 2, 7))
+    candidate = vitref.trace(models.weights(), image, cotangent=own, dtype="float32")
+    options = {"image": image, "cotangent": own.astype(np.float16)}
+    assert outcome(models.weights(), models.logits(candidate), **options) == "agree"
+    with pytest.raises(ConfigError, match="other cotangents"):
+        compare(models.weights(), candidate, image=image, cotangent=other)
+    with pytest.raises(ConfigError, match="other cotangents"):
+        compare(models.weights(), candidate, image=image, labels=LABELS)
+
+
+@pytest.mark.parametrize(
+    "cotangent",
+    [{"nothing": np.zeros((2, 7))}, {"head.weight": np.zeros((2, 7))}, np.zeros((2, 6)), "x"],
+    ids=["unknown", "parameter", "shape", "text"],
+)
+def test_cotangents_of_no_output_give_no_verdict(cotangent: Any) -> None:
+    with pytest.raises(ConfigError, match="cotangent"):
+        compare(models.weights(), models.logits(right()), image=models.image(), cotangent=cotangent)
+
+
+def test_a_cotangent_that_is_not_finite() -> None:
+    with pytest.raises(ConfigError, match="not finite"):
+        compare(
+            models.weights(), models.logits(right()), image=models.image(), cotangent=np.full((2, 7), np.inf)
+        )
+
+
+@pytest.mark.parametrize("loss", ["hinge", ["cross_entropy"]])
+def test_an_unknown_loss(loss: Any) -> None:
+    with pytest.raises(ConfigError, match="loss"):
+        compare(models.weights(), models.logits(right()), image=models.image(), labels=LABELS, loss=loss)
+
+
+def test_gradients_that_a_map_leaves_out_need_no_labels() -> None:
+    names = {"*:dy": None, "*:grad": None, "loss": None}
+    candidate = models.without(right(), ["image"])
+    assert outcome(models.weights(), candidate, image=models.image(), map=names) == "agree"
+
+
+def damaged(inputs: dict[str, Any], **about: Any) -> Recording:
+    whole = models.reference()
+    known = {**whole.inputs, **inputs}
+    return Recording(dict(whole), ran=whole.ran, inputs=known, about={**whole.about, **about})
+
+
+@pytest.mark.parametrize(
+    "trace",
+    [
+        damaged({"image": models.image()[..., 1:]}),
+        damaged({"image": models.image()[0]}),
+        damaged({"image": models.image() * np.nan}),
+        damaged({"labels": np.array([0, 7])}),
+        damaged({"labels": np.full((2, 7), np.nan)}),
+        damaged({}, loss="hinge"),
+    ],
+    ids=["width", "axis", "nan", "class", "nan in labels", "loss"],
+)
+def test_a_damaged_trace_gives_no_verdict(trace: Recording) -> None:
+    with pytest.raises(ConfigError):
+        compare(trace, models.logits(right()), weights=models.weights())

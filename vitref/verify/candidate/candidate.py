@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from vitref.array import HostArray
+from vitref.verify.candidate.checking import listed
 from vitref.verify.candidate.resolve import Resolved, Shapes
 from vitref.verify.candidate.stored import Stored
 
@@ -47,7 +48,7 @@ class Candidate(Mapping[str, HostArray]):
     inputs   "image", "labels", "cotangent.PATH" -> array, where the file has `input.NAME`
     weights  parameter -> array, where the file has `weight.NAME`
     about    what made a trace or a capture of vitref; {} for other files
-    remarks  what was assumed in reading, in full sentences
+    remarks  what was assumed in reading, and what was not read, in full sentences
     """
 
     def __init__(self, where: str, found: Resolved, expected: Shapes, extras: Extras) -> None:
@@ -57,7 +58,7 @@ class Candidate(Mapping[str, HostArray]):
         self.second = dict(found.second)
         self.left_out = dict(found.left_out)
         self.library = found.library
-        self.remarks = tuple(found.remarks)
+        self.remarks = (*found.remarks, *_unread(found.left_out))
         self.inputs, self.weights, self.about = extras
 
     def __getitem__(self, tap: str) -> HostArray:
@@ -82,3 +83,10 @@ class Candidate(Mapping[str, HostArray]):
     def dtype(self, tap: str) -> str:
         """The dtype in which the tap was stored, without reading the array."""
         return str(self._taps[tap].dtype)
+
+
+def _unread(left_out: Mapping[str, str]) -> Iterator[str]:
+    """A sentence for every reason for which arrays are not read."""
+    for why in dict.fromkeys(left_out.values()):
+        names = [name for name, reason in left_out.items() if reason == why]
+        yield f"Not read, each {why}: {', '.join(listed(names))}."

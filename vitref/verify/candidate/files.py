@@ -44,14 +44,22 @@ class Dump:
 def opened(source: StrPath | Mapping[str, Any] | Dump) -> Dump:
     """The arrays of a file, a folder, a mapping from names to arrays, or a Recording; none is read yet.
 
-    Raises CheckpointError for a missing, empty, damaged or foreign file, and a folder without arrays;
-    ConfigError for a mapping of something else.
+    Raises CheckpointError for a missing, empty, damaged or foreign file, a folder without arrays, and names
+    with control characters; ConfigError for a mapping of something else.
     """
     if isinstance(source, Dump):
         return source
     dump = _of_mapping(source) if isinstance(source, Mapping) else _of_path(path_text(source))
     if not dump.arrays:
         raise _no_arrays(dump.where, "no array in it")
+    strange = next((name for name in dump.arrays if not name.isprintable()), None)
+    if strange is not None:
+        raise CheckpointError(
+            dump.where,
+            found=f"the name {ascii(strange)[:60]}",
+            expected="names without control characters, which would be printed",
+            remedy="Rename the array.",
+        )
     return dump
 
 

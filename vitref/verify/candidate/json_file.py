@@ -4,9 +4,9 @@
     {"blocks.0": [[...], ...], "head": [...]}                         several
     {"head": {"shape": [2, 10], "data": [...], "dtype": "float32"}}   data flat or nested; dtype optional
 
-JSON has no dtypes. Where none is said, an array is float32 when its numbers all are float32 numbers, or have at
-most nine significant digits, which determine one; any other is float64; labels are int64 where they are whole.
-A JSON file is held in memory as a whole, unlike the other kinds.
+JSON has no dtypes. Where none is said, an array is float32 when all its numbers are float32 numbers, or have
+at most nine significant digits, which determine one; any other is float64. Labels are int64 where they are
+whole. A JSON file is held in memory as a whole, unlike the other kinds.
 """
 
 import json
@@ -41,8 +41,9 @@ def opened(where: str, stem: str) -> dict[str, Stored]:
         return {stem: of_array(stem, _array(content, where, stem), where)}
     if not isinstance(content, dict):
         raise _wrong(where, f"a JSON {type(content).__name__}")
-    arrays = {name: _array(value, f"{where}: {name}", name) for name, value in content.items()}
-    return {name: of_array(name, array, f"{where}: {name}") for name, array in arrays.items()}
+    places = {name: f"{where}: {name if name.isprintable() else ascii(name)}" for name in content}
+    arrays = {name: _array(value, places[name], name) for name, value in content.items()}
+    return {name: of_array(name, array, places[name]) for name, array in arrays.items()}
 
 
 def _parsed(where: str) -> Any:

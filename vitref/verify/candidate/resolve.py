@@ -70,7 +70,7 @@ def resolve(arrays: Mapping[str, Stored], expected: Shapes, config: Config, wher
 def _unruled(library: str | None, name: str, stored: Stored, found: Resolved) -> None:
     """A name without rule is unknown, or known not to say which output it is."""
     if library is not None and names.runs_twice(library, name):
-        found.left_out[name] = "the module runs more than once in a block"
+        found.left_out[name] = "of a module that runs more than once in a block"
     elif onnx_values.split(name) is not None:
         found.left_out[name] = "a value inside a module of the graph"
     else:

@@ -61,12 +61,15 @@ def named(text: str, option: str) -> Any:
 
 @contextmanager
 def users_code(where: str, expected: str) -> Iterator[None]:
-    """What the user's code raises, as one ConfigError with its message and the line that it comes from."""
+    """What the user's code raises, as one ConfigError with its message and the line that it comes from.
+
+    A script that ends the program by sys.exit has not computed anything either.
+    """
     try:
         yield
     except Error:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         frames = traceback.extract_tb(error.__traceback__)[1:]
         own = [frame for frame in frames if not frame.filename.startswith(HERE)]
         own = [frame for frame in own if "site-packages" not in frame.filename] or own
