@@ -116,7 +116,7 @@ def filtered(judged: Judged, given: Given, ground: Ground, mistakes: Iterable[Mi
 
 
 def _another_eps(ground: Ground, mistakes: list[Mistake]) -> list[Hypothesis]:
-    """The mistake whose constant is estimated by its share: what a small change of eps does is in proportion."""
+    """The mistake whose constant is estimated by its share: small changes of eps act in proportion."""
     eps = ground.model.config.eps * TENFOLD
     return [
         Hypothesis(m, eps) for m in mistakes if m.name == "eps" and m.free and m.free.low < eps < m.free.high

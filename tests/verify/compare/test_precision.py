@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from vitref.array import HostArray
-from vitref.verify.precision import LADDER, TELLING, UNIT, computed_in, rounded, stored_in
+from vitref.verify.precision import LADDER, UNIT, computed_in, rounded, stored_in
 
 DTYPES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float32": np.float32}
 DIGITS = {"bfloat16": 16, "tf32": 13}
