@@ -18,6 +18,9 @@ from vitref.verify.reference import Reference
 SCAN = 5
 """How many values of a free constant are tried first."""
 
+FACTORS = (0.5, 0.7, 0.85, 1.15, 1.4, 2.0)
+"""Values of a free factor that are tried as well: most wrong ones are not far from 1."""
+
 MISFITS = (Error, LookupError, ValueError, TypeError, ArithmeticError, SyntaxError, RuntimeError)
 """What a mistake raises that has no place in a model, or does not fit the candidate's shapes."""
 
@@ -74,7 +77,9 @@ def scanned(mistake: Mistake) -> list[Hypothesis]:
         return [Hypothesis(mistake)]
     low, high, typical = mistake.free
     values = [*np.geomspace(low, high, SCAN + 2)[1:-1].tolist(), typical]
-    return [Hypothesis(mistake, float(value)) for value in values]
+    if low < 1 < high:
+        values += [value for value in FACTORS if low < value < high]
+    return [Hypothesis(mistake, float(value)) for value in dict.fromkeys(values)]
 
 
 def _with(hypothesis: Hypothesis, model: Model, held: Reference) -> Model | None:

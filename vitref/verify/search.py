@@ -107,7 +107,7 @@ class Search:
         """Every hypothesis that changes anything, best first; constants at their best value."""
         self._compute((one,) for mistake in self.mistakes for one in scanned(mistake))
         best = self._best_values()
-        self._compute((one,) for one in self._refined(best[: 2 * BEAM]))
+        self._compute((one,) for one in self._refined(best[: 4 * BEAM]))
         return self._best_values()
 
     def _compute(self, combinations: Iterable[Combination]) -> None:
