@@ -15,7 +15,7 @@ from vitref.array import HostArray
 from vitref.verify.evaluate import Cast, Done, Evaluation, Model
 from vitref.verify.measure import Measured, measured, worst_elements
 from vitref.verify.numerics import Realisation
-from vitref.verify.precision import UNIT, rounded, stored_in
+from vitref.verify.precision import UNIT, holds, rounded, stored_in
 from vitref.verify.rule import RUNS
 from vitref.verify.steps import COMPOSITE, Steps, bare
 
@@ -266,7 +266,10 @@ def formats(taps: Taps, steps: Steps) -> Formats:
             found[tap] = stored
             if steps.makes[bare(tap)].component in ("linear", "patch_projection"):
                 linear[tap] = stored
-    precision = _most(linear) or _most(found) or _most(dtypes)
+    outputs = {tap: stored for tap, stored in linear.items() if tap in steps.shapes}
+    precision = _most(outputs) or _most(linear) or _most(found) or _most(dtypes)
+    if precision == "float16":
+        found = {tap: _underflown(taps[tap]) if s == "bfloat16" else s for tap, s in found.items()}
     components: dict[str, dict[str, str]] = {}
     for tap, stored in found.items():
         components.setdefault(steps.makes[bare(tap)].component, {})[tap] = stored
@@ -275,6 +278,11 @@ def formats(taps: Taps, steps: Steps) -> Formats:
         alike = {} if component in PASSED_ON else components.get(component, {})
         found.setdefault(tap, _most(alike) or precision)
     return Formats(precision, found)
+
+
+def _underflown(array: HostArray) -> str:
+    """Of few digits: those of bfloat16, or what is left of float16 near its smallest number."""
+    return "float16" if holds("float16", array) else "bfloat16"
 
 
 def _most(found: Mapping[str, str]) -> str:

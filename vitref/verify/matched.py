@@ -14,7 +14,7 @@ import numpy as np
 
 from vitref.array import HostArray
 from vitref.verify.examine import Given
-from vitref.verify.hypotheses import Ground, Hypothesis, scanned
+from vitref.verify.hypotheses import MISFITS, Ground, Hypothesis, scanned
 from vitref.verify.judged import Judged
 from vitref.verify.mistakes import Mistake
 from vitref.verify.precision import UNIT
@@ -185,10 +185,13 @@ def _add(
         model = ground.changed((one,))
         if model is None:
             continue
-        with np.errstate(all="ignore"):
-            mistaken = scope.values(model)
-        for tap in scope.wanted:
-            delta = mistaken[tap] - scope.reference[tap]
+        try:
+            with np.errstate(all="ignore"):
+                mistaken = scope.values(model)
+            deltas = {tap: mistaken[tap] - scope.reference[tap] for tap in scope.wanted}
+        except MISFITS:
+            continue
+        for tap, delta in deltas.items():
             if delta.any():
                 _add_tap(judged, scope, tap, delta, runs, total)
 

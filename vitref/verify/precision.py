@@ -41,10 +41,12 @@ def stored_in(array: HostArray) -> str | None:
     digits = np.frexp(sample)[0] * 2**SHORT
     if np.count_nonzero(digits != np.round(digits)) < TELLING:
         return None
-    return next(name for name in ("bfloat16", "float16", "float32", "float64") if _holds(name, flat))
+    return next(name for name in ("bfloat16", "float16", "float32", "float64") if holds(name, flat))
 
 
-def _holds(name: str, values: HostArray) -> bool:
+def holds(name: str, values: HostArray) -> bool:
+    """Whether every value is a number of this storage format."""
+    values = np.asarray(values).reshape(-1)
     dtype = np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
     with np.errstate(over="ignore", under="ignore"):
         few = values[:256]

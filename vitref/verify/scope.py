@@ -186,9 +186,12 @@ class Scope:
         model = self.ground.changed(combination)
         if model is None:
             return None
-        with np.errstate(all="ignore"):
-            reference = self._passed_on(self.values(model))
-            own = [self._passed_on(self._run(model, seed)) for seed in range(runs)]
+        try:
+            with np.errstate(all="ignore"):
+                reference = self._passed_on(self.values(model))
+                own = [self._passed_on(self._run(model, seed)) for seed in range(runs)]
+        except MISFITS:
+            return None
         stored = {tap: self.formats.of(tap) for tap in self.wanted}
         return compared(self.candidate, reference, own, stored)
 
