@@ -24,7 +24,9 @@ RUNS = 2
 BINS = 16
 """Groups of like values, in each of which the error is averaged."""
 PEAK = 4.0
-"""How many times as large as the largest of own runs the largest error of an element may be."""
+"""How many times as large as the largest of own runs the largest error of an element may be; twice as many
+where there are fewer than `SMALL` elements, of which the largest scatters more."""
+SMALL = 256
 STRUCTURED = 0.35
 """How much more structure than twice that of own runs an error may have."""
 CLOSE = float(np.log(2))
@@ -93,7 +95,8 @@ def _rungs(
 def _looks_like(candidate: HostArray, reference: HostArray, runs: list[HostArray]) -> bool:
     """Whether the error is spread as that of own runs: hardly more structure, and no element far off."""
     error, own = np.asarray(candidate, np.float64) - reference, [run - reference for run in runs]
-    if np.abs(error).max() > PEAK * max(np.abs(run).max() for run in own):
+    peak = PEAK if error.size >= SMALL else 2 * PEAK
+    if np.abs(error).max() > peak * max(np.abs(run).max() for run in own):
         return False
     structure = max(_structure(run, reference) for run in own)
     return _structure(error, reference) <= 2 * structure + STRUCTURED

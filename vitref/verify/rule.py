@@ -2,8 +2,8 @@
 
 An error is measured in multiples of honest rounding noise, which is itself measured: own runs of the same
 steps in the candidate's precision, each with other orders of summation and other last bits of functions
-(`vitref.verify.numerics`), from inputs displaced by as much as their own noise. docs/verdict.md has the
-measurements behind every number here.
+(`vitref.verify.numerics`), from inputs displaced by as much as their own noise. docs/verdict.md has what was
+measured with them.
 """
 
 from dataclasses import dataclass
