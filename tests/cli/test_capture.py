@@ -10,6 +10,7 @@ import pytest
 import vitref
 from vitref import recording
 from vitref.cli import main
+from vitref.testing import tolerance
 from vitref.verify.probes import cases
 
 MODEL = """
@@ -178,7 +179,8 @@ def test_torch(reference: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "rounded from float64 to float32" in out
     found, expected = captured("port.safetensors")[0], recording.load("plain.safetensors")
     for tap in ("loss", "blocks.1.attn.softmax", "blocks.0.norm1:dy", "pos_embed:grad"):
-        assert np.allclose(found[tap], expected[tap], rtol=1e-4, atol=1e-5), tap
+        off = np.linalg.norm(found[tap] - expected[tap])
+        assert off <= tolerance("float32", 10_000) * np.linalg.norm(expected[tap]), tap
     code, _, err = run(capsys, "--torch", "port.py:none", *argv)
     assert code == 1
     assert "a NoneType" in err
