@@ -17,15 +17,16 @@ from vitref.verify import diagnose as diagnosis
 from vitref.verify import ends, findings, ladder
 from vitref.verify.candidate import files
 from vitref.verify.candidate.opening import extras, open_candidate
-from vitref.verify.evaluate import Evaluation, Model
-from vitref.verify.examine import Formats, examine, formats
+from vitref.verify.evaluate import Model
+from vitref.verify.examine import Formats, Given, examine, formats
 from vitref.verify.judged import Judged
 from vitref.verify.mistakes import Mistake
 from vitref.verify.precision import LADDER, UNIT
 from vitref.verify.reference import Reference, resolve
 from vitref.verify.rule import RUNS
-from vitref.verify.steps import table
+from vitref.verify.steps import Steps, table
 from vitref.verify.verdicts import Report
+from vitref.verify.windows import Window, evaluated
 
 Progress = Callable[[str, float], None]
 """Told what is being done, and which share of it is."""
@@ -85,7 +86,9 @@ def compare(
     if map is None:
         ends.require(model, dump.arrays)
     expected = steps.expected if model.differentiates else steps.shapes
-    opened = open_candidate(dump, expected=expected, config=model.config, map=map, reference=values(model))
+    opened = open_candidate(
+        dump, expected=expected, config=model.config, map=map, reference=values(model, steps)
+    )
     taps = _with_image(opened, given, held)
     report("Reading", 0.0)
     kinds = formats(taps, steps) if precision is None else _stated(precision, taps)
@@ -103,23 +106,15 @@ def compare(
     return findings.report(judged, causes, {**about, "seconds": round(seconds, 2), "runs": RUNS})
 
 
-def values(model: Model) -> Callable[[str], HostArray]:
+def values(model: Model, steps: Steps) -> Callable[[str], HostArray]:
     """Tap -> the reference's own value; everything is computed when the first is asked for."""
     known: dict[str, HostArray] = {}
 
     def value(tap: str) -> HostArray:
         if not known:
-            evaluation, inputs, dy = Evaluation(model), [], None
-            x: Any = model.image
-            for place in range(len(model.links)):
-                inputs.append(x)
-                done = evaluation.forward(place, x, {})
-                x = done.value
-                known.update(done.taps)
-            for place in reversed(range(len(model.links))) if model.differentiates else ():
-                done = evaluation.backward(place, inputs[place], dy, {})
-                dy = done.value
-                known.update({name: array for name, array in done.taps.items() if name not in known})
+            whole = Window(0, len(model.links) - 1, model.differentiates)
+            wanted = steps.expected if model.differentiates else steps.shapes
+            known.update(evaluated(model, None, Given({}, steps), whole, wanted))
         return known[tap]
 
     return value

@@ -19,10 +19,10 @@ from vitref.verify.hypotheses import Combination, Ground, Hypothesis, every
 from vitref.verify.judged import Judged
 from vitref.verify.ladder import windows
 from vitref.verify.mistakes import Mistake, touches
-from vitref.verify.scope import Scope
+from vitref.verify.scope import Scope, scope_of
 from vitref.verify.search import Found, Search
 from vitref.verify.verdicts import Cause, Diagnosis
-from vitref.verify.windows import Window, taps_in
+from vitref.verify.windows import Window
 
 RANKED = 10
 """How many of the best single hypotheses a diagnosis shows."""
@@ -115,7 +115,7 @@ class _Explanation:
         ladder = self.judged.ladder
         ordered = sorted(wrong, key=lambda window: window.start, reverse=backward)
         for number, window in enumerate(ordered):
-            scope = self._scope(ground, window)
+            scope = scope_of(self.judged, self.given, ground, window)
             self.advance(number / len(ordered))
             if all(self._drifts(tap) for tap in wrong[window]):
                 self.unexplained += [g for tap in wrong[window] for g in self.judged.span(tap)[-1:]]
@@ -135,11 +135,6 @@ class _Explanation:
     def _drifts(self, tap: str) -> bool:
         """Right from the candidate's own inputs: any mistake that does little would do there."""
         return self.judged.ratios(tap)[0] <= self.judged.limits(tap)[0]
-
-    def _scope(self, ground: Ground, window: Window) -> Scope:
-        wanted = tuple(taps_in(self.given, window))
-        noise = {tap: self.judged.found.local[tap].scale for tap in wanted}
-        return Scope(ground, self.given, window, self.judged.formats, wanted, noise)
 
     def _is_explained(self, scope: Scope, combination: Combination) -> bool:
         """Whether these causes leave nothing wrong in another scope."""

@@ -249,9 +249,7 @@ class _Examination:
         found = measured(tap, candidate, reference, runs, self.formats.of(tap))
         c = candidate.astype(np.float64)
         found.exact = np.array_equal(c, rounded(np.asarray(reference, np.float64), found.stored))
-        size = max(np.size(reference), 1)
-        noise = np.sqrt(sum(float(np.mean([p.sum() for p in part])) for part in found.noise) / size)
-        found.worst = worst_elements(c, reference, float(noise))
+        found.worst = worst_elements(c, reference, found.scale)
         return found
 
 

@@ -67,7 +67,7 @@ class Ground:
 
 
 def every(mistakes: Iterable[Mistake] | None = None) -> list[Mistake]:
-    """The hypotheses that can be tried: all that need no training pass."""
+    """The mistakes to be tried: these, or the whole catalogue."""
     return list(CATALOGUE.values() if mistakes is None else mistakes)
 
 

@@ -19,7 +19,7 @@ from vitref.verify.judged import Judged
 from vitref.verify.mistakes import Mistake
 from vitref.verify.precision import UNIT
 from vitref.verify.rule import RUNS
-from vitref.verify.scope import Scope
+from vitref.verify.scope import Scope, scope_of
 from vitref.verify.verdicts import Cause
 from vitref.verify.windows import Window, boundary, evaluated, taps_in
 
@@ -136,18 +136,12 @@ def _windows(judged: Judged, given: Given) -> list[Window]:
     return found
 
 
-def _scope(judged: Judged, given: Given, ground: Ground, window: Window) -> Scope:
-    wanted = tuple(taps_in(given, window))
-    noise = {tap: judged.found.local[tap].scale for tap in wanted}
-    return Scope(ground, given, window, judged.formats, wanted, noise)
-
-
 def _hidden(
     judged: Judged, given: Given, ground: Ground, mistakes: Iterable[Mistake], clean: list[Window]
 ) -> list[Hypothesis]:
     """Mistakes that change something in one of the first or last windows, and not too much."""
     chosen = clean if len(clean) <= MANY else [*clean[: MANY // 2], *clean[-MANY // 2 :]]
-    scopes = [_scope(judged, given, ground, window) for window in chosen]
+    scopes = [scope_of(judged, given, ground, window) for window in chosen]
     found = []
     for mistake in mistakes:
         if mistake.backward or mistake.free is not None:
@@ -164,8 +158,7 @@ def _hidden(
 
 
 def _stands_out(judged: Judged, scope: Scope, one: Hypothesis) -> float:
-    """By how many thresholds the mistake would move the tap that it moves most; infinite for shapes that
-    do not fit."""
+    """By how many thresholds the mistake would move the tap that it moves most; 0 where it does not fit."""
     off = scope.difference((one,))
     if off is None:
         return 0.0
@@ -176,7 +169,7 @@ def _stands_out(judged: Judged, scope: Scope, one: Hypothesis) -> float:
 def _add(
     judged: Judged, given: Given, ground: Ground, window: Window, sums: Mapping[Hypothesis, _Sums]
 ) -> None:
-    scope = _scope(judged, given, ground, window)
+    scope = scope_of(judged, given, ground, window)
     runs = [
         evaluated(ground.model, judged.formats.realisation(judged.steps, seed), given, window, scope.wanted)
         for seed in range(RUNS)

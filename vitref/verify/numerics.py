@@ -123,7 +123,7 @@ class Realisation:
 
     precision   "float64", "float32", "tf32", "float16" or "bfloat16": of what is stored (TF32: of the
                 operands of products)
-    stored      output -> the format in which the candidate stores it, where that is known
+    stored      step (its key) -> the format in which the candidate stores it, where that is known
     accumulate  sums over rows are rounded to the storage format after every row, as some libraries do for
                 gradients of parameters
     fused       attention may be one fused kernel

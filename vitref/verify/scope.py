@@ -17,10 +17,11 @@ from vitref.run import title
 from vitref.verify.evaluate import Arrays, Evaluation, Model
 from vitref.verify.examine import Formats, Given
 from vitref.verify.hypotheses import COMPOSITES, MISFITS, Combination, Ground, touched
+from vitref.verify.judged import Judged
 from vitref.verify.measure import Measured
 from vitref.verify.mistakes import Mistake, touches
 from vitref.verify.numerics import Realisation
-from vitref.verify.windows import Window, boundary, compared, evaluated
+from vitref.verify.windows import Window, boundary, compared, evaluated, taps_in
 
 SHORT = 2
 """Longer windows are screened in float32: what differs is then off by rounding noise, which is small enough
@@ -29,6 +30,13 @@ KEPT = 100_000
 """Outputs of so many elements are kept for the next candidate of the same weights and image."""
 SAMPLE, TOTAL, FEWEST = 3000, 24_000, 64
 """Elements of each tap that enter the vector of a hypothesis; of all taps together; of each at least."""
+
+
+def scope_of(judged: Judged, given: Given, ground: Ground, window: Window) -> "Scope":
+    """The scope of a window, with the noise that was measured."""
+    wanted = tuple(taps_in(given, window))
+    noise = {tap: judged.found.local[tap].scale for tap in wanted}
+    return Scope(ground, given, window, judged.formats, wanted, noise)
 
 
 @dataclass(eq=False)

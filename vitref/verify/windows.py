@@ -86,7 +86,7 @@ def evaluated(
     x: Any = model.image if name is None else np.asarray(given.taps[name], np.float64)
     for place in window.places:
         inputs[place] = x
-        if window.backward or place < window.stop or not keep.isdisjoint(given.outputs(place)):
+        if window.backward or place < window.stop or not keep.isdisjoint(given.steps.outputs_of(place)):
             done = evaluation.forward(place, x, given.forward(place))
             x = done.value
             found.update({tap: array for tap, array in done.taps.items() if tap in keep})
